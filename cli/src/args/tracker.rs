@@ -1,0 +1,147 @@
+//! Options of the trackers and of the catalogue that a native tracker keeps.
+
+use super::values;
+use clap::{Args, Subcommand, ValueHint};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use swarm_proto::native::{Name, NameError, NativeUrl};
+
+/// Arguments of `tracker`.
+#[derive(Args, Debug)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+Examples:
+  swarm tracker http --listen 0.0.0.0:6969
+  swarm tracker --http 0.0.0.0:6969 --native 0.0.0.0:6970 --state /var/lib/swarm/tracker
+  swarm tracker native --listen 0.0.0.0:6970 --log-json
+
+A peer that announces over one dialect is found over the other. Started on a terminal, the native
+tracker has a console: type 'help'.")]
+pub(crate) struct TrackerArguments {
+    /// One dialect only.
+    #[command(subcommand)]
+    pub(crate) dialect: Option<Dialect>,
+
+    /// Speak HTTP here.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, required_unless_present = "native")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Speak the native protocol here.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub(crate) native: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+}
+
+/// One dialect only.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Dialect {
+    /// The announce protocol of BEP 3 over HTTP.
+    Http(DialectArguments),
+    /// The native protocol, with catalogue, names and push.
+    Native(DialectArguments),
+}
+
+/// Arguments of `tracker http` and `tracker native`.
+#[derive(Args, Debug)]
+pub(crate) struct DialectArguments {
+    /// Where to take connections.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub(crate) listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+}
+
+/// Options of every tracker.
+#[derive(Args, Debug)]
+pub(crate) struct ServiceArguments {
+    /// Torrents to remember at most; by default 200,000. One more takes the place of one with
+    /// at most one peer, or is refused.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_torrents: Option<usize>,
+
+    /// Peers to remember at most, over all torrents; by default 2,000,000. One more takes the place of one
+    /// that has been silent for long, or is refused.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_peers: Option<usize>,
+
+    /// Time between two announces of a peer, such as 30m; by default 5m.
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Remember peers and published files here over a restart.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Write the log as one JSON object a line.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+/// Arguments of `ls`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: swarm ls native://box:6970 debian-")]
+pub(crate) struct ListArguments {
+    /// The tracker.
+    #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
+    pub(crate) tracker: NativeUrl,
+
+    /// Only names that begin so.
+    #[arg(default_value = "")]
+    pub(crate) prefix: String,
+
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `publish`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example: swarm publish disk.meta native://box:6970 && swarm seed disk.meta --tracker native://box:6970
+
+A token proves to the tracker who owns the name. It is kept in $XDG_STATE_HOME/swarm, or in
+~/.local/state/swarm, for publishing anew and for 'swarm unpublish'.")]
+pub(crate) struct PublishArguments {
+    /// A metainfo file: a path, or an http(s):// URL.
+    #[arg(value_name = "META")]
+    pub(crate) source: String,
+
+    /// The tracker.
+    #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
+    pub(crate) tracker: NativeUrl,
+
+    /// The name to publish under; by default the one in the metainfo.
+    #[arg(long, value_parser = name)]
+    pub(crate) name: Option<Name>,
+}
+
+/// Arguments of `unpublish`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: swarm unpublish native://box:6970/disk.img")]
+pub(crate) struct UnpublishArguments {
+    /// The tracker and the published name.
+    #[arg(value_name = "native://HOST:PORT/NAME", value_hint = ValueHint::Url)]
+    pub(crate) file: NativeUrl,
+}
+
+/// Arguments of `peers`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: swarm peers native://box:6970/disk.img")]
+pub(crate) struct PeersArguments {
+    /// The tracker, or one of its files.
+    #[arg(value_name = "native://HOST:PORT[/NAME]", value_hint = ValueHint::Url)]
+    pub(crate) tracker: NativeUrl,
+
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A name that can stand in a catalogue.
+fn name(text: &str) -> Result<Name, NameError> {
+    Name::new(text)
+}

@@ -1,0 +1,35 @@
+//! What outlives the process: resume records and tokens, below one folder of the user.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use swarm_engine::disk::resume::{ResumeStore, default_state_folder};
+use swarm_engine::disk::{DiskError, Stamp, Storage};
+use swarm_proto::layout::FileKind;
+use swarm_proto::metainfo::Metainfo;
+
+/// The folder of resume records; none without a home. Nothing is made yet.
+pub(crate) fn resume_folder() -> Option<PathBuf> {
+    default_state_folder().map(|folder| folder.join("resume"))
+}
+
+/// The folder of tokens; none without a home. Nothing is made yet.
+pub(crate) fn token_folder() -> Option<PathBuf> {
+    default_state_folder().map(|folder| folder.join("tokens"))
+}
+
+/// Records that all data at `path` has just been hashed, so that a seed starts at once. `stamps` are those of the files
+/// when they were hashed; nothing is recorded if one is another now.
+pub(crate) fn remember_hashed(path: PathBuf, metainfo: &Metainfo, stamps: &[Stamp]) -> Result<(), DiskError> {
+    let storage = Storage::open_seed(&path, metainfo.layout().clone(), Arc::default())?;
+    let regular = storage.layout().files().filter(|(_, file)| file.kind() == FileKind::Regular);
+    let found: Option<Vec<Stamp>> = regular.map(|(index, _)| Some(storage.on_disk(index)?.stamp)).collect();
+    if found.as_deref() == Some(stamps) { remember_verified(&storage, metainfo) } else { Ok(()) }
+}
+
+/// Records that all data of an open storage has just been verified.
+pub(crate) fn remember_verified(storage: &Storage, metainfo: &Metainfo) -> Result<(), DiskError> {
+    match resume_folder() {
+        Some(folder) => ResumeStore::open(&folder, metainfo.info_hash(), storage)?.record_complete(storage),
+        None => Ok(()),
+    }
+}

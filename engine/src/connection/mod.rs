@@ -1,0 +1,288 @@
+//! One connection: a socket turned into messages and blocks, and nothing else.
+//!
+//! Owns the socket. Decides nothing about the protocol: what came goes to the torrent task in batches, what the torrent
+//! task says goes out in order. Never waits for the torrent task while it could send: when the torrent's queue is full,
+//! it only stops reading, and TCP tells the peer.
+
+pub(crate) mod handshake;
+mod receive;
+mod send;
+
+pub(crate) use send::{Outbound, Source, Span};
+
+use crate::buffer::{BlockBuffer, BlockPool};
+use crate::limiter::RateLimiter;
+use receive::{Inbound, Receiver};
+use send::{SendError, Sender, Sent, Turn, message_cost};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use swarm_proto::geometry::{Block, Geometry};
+use swarm_proto::id::PeerKey;
+use swarm_proto::swarm::PeerFault;
+use swarm_proto::wire::Message;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// Bytes that a batch may hold before it must be handed over.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Entries that a batch may hold before it must be handed over.
+const BATCH_ENTRIES: usize = 256;
+/// Bytes that may wait to be sent to one peer, blocks and messages together; whoever takes less than it asks for has
+/// the rest of it dropped, by closing.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Something that happened on a connection.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// A message came.
+    Message(Message),
+    /// A block came.
+    Block(Block, BlockBuffer),
+    /// The peer broke the framing; the connection is at its end.
+    Fault(PeerFault),
+    /// A block is out.
+    Uploaded(Block),
+    /// A block could not be read from disk.
+    Unreadable(Block),
+}
+
+/// What happened on one connection, in order.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Whose connection.
+    pub(crate) peer: PeerKey,
+    /// What.
+    pub(crate) received: Vec<Received>,
+}
+
+/// What all connections of a torrent share.
+pub(crate) struct Shared<S> {
+    /// The shape of the torrent.
+    pub(crate) geometry: Geometry,
+    /// Memory for blocks.
+    pub(crate) pool: Arc<BlockPool>,
+    /// Where uploads come from.
+    pub(crate) source: S,
+    /// The session's limit of what goes out.
+    pub(crate) upload_limit: Arc<RateLimiter>,
+    /// The session's limit of what comes in.
+    pub(crate) download_limit: Arc<RateLimiter>,
+    /// To the torrent task.
+    pub(crate) batches: mpsc::Sender<Batch>,
+}
+
+/// The torrent task's end of a connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Line {
+    outbound: mpsc::UnboundedSender<Vec<Outbound>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// More waits to be sent than any honest peer lets come together, or the connection is gone.
+#[derive(Debug)]
+pub(crate) struct LineError;
+
+impl Line {
+    /// Sends these in order, behind all that went before. The channel itself is not bounded, what waits in it is.
+    pub(crate) fn send(&self, outbound: Vec<Outbound>) -> Result<(), LineError> {
+        let bytes = outbound.iter().map(Outbound::cost).sum::<usize>();
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > QUEUE_BYTES {
+            return Err(LineError);
+        }
+        self.outbound.send(outbound).map_err(|_| LineError)
+    }
+}
+
+/// The connection's own side.
+pub(crate) struct Connection<S> {
+    stream: TcpStream,
+    peer: PeerKey,
+    shared: Arc<Shared<S>>,
+    outbound: mpsc::UnboundedReceiver<Vec<Outbound>>,
+    waiting: Arc<AtomicUsize>,
+    receiver: Receiver,
+    sender: Sender,
+    batch: Vec<Received>,
+    batch_bytes: usize,
+    read_pause: Option<Instant>,
+    write_pause: Option<Instant>,
+    ending: bool,
+}
+
+/// Why a connection ended by itself; for the log.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("closed by the peer")]
+    Closed,
+    #[error("closed by us")]
+    Dropped,
+}
+
+impl<S: Source> Connection<S> {
+    /// A connection behind its handshake, and the end of it that the torrent task holds.
+    pub(crate) fn new(stream: TcpStream, peer: PeerKey, shared: Arc<Shared<S>>) -> (Self, Line) {
+        let (sender, outbound) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let line = Line { outbound: sender, waiting: Arc::clone(&waiting) };
+        let receiver = Receiver::new(shared.geometry, Arc::clone(&shared.pool));
+        let connection = Self {
+            stream,
+            peer,
+            shared,
+            outbound,
+            waiting,
+            receiver,
+            sender: Sender::default(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            read_pause: None,
+            write_pause: None,
+            ending: false,
+        };
+        (connection, line)
+    }
+
+    /// Runs until either side closes. Everything that came before has been handed over when this returns.
+    pub(crate) async fn run(mut self) {
+        let batches = self.shared.batches.clone();
+        let end = loop {
+            if let Err(end) = self.step(&batches).await {
+                break end;
+            }
+        };
+        tracing::debug!(peer = self.peer.0, %end, "connection ended");
+        if !self.batch.is_empty() && !matches!(end, End::Dropped) {
+            let received = std::mem::take(&mut self.batch);
+            // Fails only when the torrent has ended, and then nobody wants to know.
+            let _ = batches.send(Batch { peer: self.peer, received }).await;
+        }
+    }
+
+    /// Waits for whatever can go on, and does it. Reading comes before handing over, so that a batch grows as long as
+    /// the socket has more; a full batch stops the reading.
+    async fn step(&mut self, batches: &mpsc::Sender<Batch>) -> Result<(), End> {
+        let batch_full = self.batch.len() >= BATCH_ENTRIES || self.batch_bytes >= BATCH_BYTES;
+        let may_read = !self.ending && !batch_full && self.read_pause.is_none();
+        let may_write = !self.sender.is_idle() && self.write_pause.is_none();
+        let pause = [self.read_pause, self.write_pause].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            outbound = self.outbound.recv() => self.sender.push(outbound.ok_or(End::Dropped)?),
+            ready = self.stream.readable(), if may_read => {
+                ready?;
+                self.read()?;
+            }
+            ready = self.stream.writable(), if may_write => {
+                ready?;
+                self.write()?;
+            }
+            permit = batches.reserve(), if !self.batch.is_empty() => {
+                let received = std::mem::take(&mut self.batch);
+                self.batch_bytes = 0;
+                permit.map_err(|_| End::Dropped)?.send(Batch { peer: self.peer, received });
+                if self.ending {
+                    return Err(End::Closed);
+                }
+            }
+            () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
+                let now = Instant::now();
+                self.read_pause = self.read_pause.filter(|&until| until > now);
+                self.write_pause = self.write_pause.filter(|&until| until > now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the socket is empty, the batch full, or the rate limit reached.
+    fn read(&mut self) -> Result<(), End> {
+        while self.batch.len() < BATCH_ENTRIES && self.batch_bytes < BATCH_BYTES {
+            let now = Instant::now();
+            let limiter = &self.shared.download_limit;
+            let granted = match limiter.take(now.into_std(), self.receiver.wanted()) {
+                Ok(granted) => granted,
+                Err(wait) => {
+                    self.read_pause = Some(later(now, wait));
+                    return Ok(());
+                }
+            };
+            let stream = &self.stream;
+            let result = self.receiver.fill(granted, |slices| stream.try_read_vectored(slices));
+            limiter.give_back(granted - result.as_ref().map_or(0, |count| *count));
+            match result {
+                Ok(0) => return Err(End::Closed),
+                Ok(_) => {
+                    if let Err(fault) = self.decode() {
+                        self.batch.push(Received::Fault(fault));
+                        self.ending = true;
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what has arrived in full into the batch.
+    fn decode(&mut self) -> Result<(), PeerFault> {
+        while let Some(inbound) = self.receiver.take()? {
+            self.batch_bytes += match &inbound {
+                Inbound::Message(message) => message_cost(message),
+                Inbound::Block(_, buffer) => buffer.len(),
+            };
+            self.batch.push(match inbound {
+                Inbound::Message(message) => Received::Message(message),
+                Inbound::Block(block, buffer) => Received::Block(block, buffer),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends one turn, and notes what became of the blocks in it.
+    fn write(&mut self) -> Result<(), End> {
+        let mut sent = Vec::new();
+        let limiter = &self.shared.upload_limit;
+        let turn = self.sender.send(&self.stream, &self.shared.source, limiter, &mut sent);
+        self.batch.extend(sent.into_iter().map(|sent| match sent {
+            Sent::Done(block) => Received::Uploaded(block),
+            Sent::Unreadable(block) => Received::Unreadable(block),
+        }));
+        self.waiting.fetch_sub(self.sender.released(), Ordering::Relaxed);
+        if matches!(turn, Err(SendError::Unreadable(..)))
+            || self.batch.iter().any(|received| matches!(received, Received::Unreadable(_)))
+        {
+            // What waits in the socket are pages of a file that is not what it was. An error would mean that the socket
+            // is closed already.
+            let _ = self.stream.set_zero_linger();
+        }
+        match turn {
+            Ok(Turn::Limited(wait)) => self.write_pause = Some(later(Instant::now(), wait)),
+            Ok(Turn::Idle | Turn::More | Turn::Full) => {}
+            Err(error) => {
+                if let SendError::Unreadable(block, _) = &error {
+                    self.batch.push(Received::Unreadable(*block));
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A moment that exists, however slow the limit is.
+fn later(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(Duration::from_secs(3_600))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What a user holds of a torrent.
+//!
+//! Owns nothing of the torrent: dropping the handle leaves it running for as long as its session lives, and a session
+//! lives as long as any handle of it or of its torrents.
+
+use crate::report::{Events, Reports, TorrentStatus};
+use crate::session::Inner;
+use crate::torrent::Request;
+use std::fmt;
+use std::sync::Arc;
+use swarm_proto::announce::PeerAddress;
+use swarm_proto::id::InfoHash;
+use swarm_proto::swarm::{Command, PeerSnapshot, PeerSource};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A torrent of a session. Made by [`crate::Session::add`]; cheap to clone.
+#[derive(Clone)]
+pub struct Torrent {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    info_hash: InfoHash,
+    requests: mpsc::Sender<Request>,
+    reports: Reports,
+    /// Keeps the session alive.
+    _session: Arc<Inner>,
+}
+
+/// Why a torrent will never be complete.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TorrentError {
+    /// It was stopped before it was complete.
+    #[error("the torrent was stopped before it was complete")]
+    Stopped,
+    /// It ended by an error.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Torrent {
+    pub(crate) fn new(
+        info_hash: InfoHash,
+        requests: mpsc::Sender<Request>,
+        reports: Reports,
+        session: Arc<Inner>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { info_hash, requests, reports, _session: session }) }
+    }
+
+    /// The name of the torrent in the protocol.
+    pub fn info_hash(&self) -> InfoHash {
+        self.shared.info_hash
+    }
+
+    /// Everything that happens from now on. The first one who asks also gets what has happened since the start, as far
+    /// as it is kept. A reader that falls more than 4,096 events behind loses the oldest ones
+    /// ([`crate::TorrentEvent::Missed`]); the engine never waits for it.
+    pub fn events(&self) -> Events {
+        self.shared.reports.events()
+    }
+
+    /// How the torrent stands now; brought up to date four times a second.
+    pub fn status(&self) -> TorrentStatus {
+        self.shared.reports.status.borrow().clone()
+    }
+
+    /// As [`Torrent::status`], to wait for changes of.
+    pub fn watch(&self) -> watch::Receiver<TorrentStatus> {
+        self.shared.reports.status.clone()
+    }
+
+    /// Every connection now; none if the torrent is still being checked, or has ended.
+    pub async fn peers(&self) -> Vec<PeerSnapshot> {
+        let (answer, peers) = oneshot::channel();
+        self.request(Request::Peers(answer)).await;
+        peers.await.unwrap_or_default()
+    }
+
+    /// Closes all connections and tells the trackers; what is on disk stays.
+    pub async fn pause(&self) {
+        self.request(Request::Command(Command::Pause)).await;
+    }
+
+    /// Goes on after [`Torrent::pause`].
+    pub async fn resume(&self) {
+        self.request(Request::Command(Command::Resume)).await;
+    }
+
+    /// Adds peers by name or address with port, like `host:6881` or `[2001:db8::1]:6881`. Names that are not found are
+    /// logged.
+    pub async fn add_hosts(&self, hosts: Vec<String>) {
+        self.request(Request::AddHosts(hosts)).await;
+    }
+
+    /// Adds peers by address.
+    pub async fn add_peers(&self, addresses: impl IntoIterator<Item = std::net::SocketAddr>) {
+        let peers = addresses.into_iter().map(|address| PeerAddress { address, peer_id: None }).collect();
+        self.request(Request::Command(Command::AddPeers(peers, PeerSource::User))).await;
+    }
+
+    /// Adds trackers by announce URL, each a tier of its own behind the others.
+    pub async fn add_trackers(&self, urls: Vec<String>) {
+        self.request(Request::Command(Command::AddTrackers(urls))).await;
+    }
+
+    /// Stops the torrent for ever, and waits until the trackers know (5 s at most) and all that was verified is
+    /// recorded.
+    pub async fn stop(&self) {
+        self.request(Request::Command(Command::Stop)).await;
+        self.wait_ended().await;
+    }
+
+    /// Waits until every piece is on disk and right, and every file has its final name.
+    ///
+    /// # Errors
+    /// When the torrent ends before that.
+    pub async fn wait_complete(&self) -> Result<(), TorrentError> {
+        let mut status = self.watch();
+        let last = status.wait_for(|status| status.complete || status.state.has_ended()).await;
+        match last.as_deref() {
+            Ok(TorrentStatus { complete: true, .. }) => Ok(()),
+            Ok(TorrentStatus { error: Some(text), .. }) => Err(TorrentError::Failed(text.clone())),
+            _ => Err(TorrentError::Stopped),
+        }
+    }
+
+    /// Waits until the torrent has ended, for whatever reason.
+    pub async fn wait_ended(&self) {
+        let mut status = self.watch();
+        // The status is closed when the task has ended, even by a fault of ours.
+        while status.changed().await.is_ok() {}
+    }
+
+    async fn request(&self, request: Request) {
+        // Fails only when the torrent has ended, and then there is nothing left to ask.
+        let _ = self.shared.requests.send(request).await;
+    }
+}
+
+impl fmt::Debug for Torrent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Torrent").field(&self.shared.info_hash).finish()
+    }
+}

@@ -1,0 +1,277 @@
+//! The one socket on which a session takes connections for all its torrents.
+//!
+//! Owns the listening socket, the handshakes under way on it and the table that finds a torrent by info hash. Bounds the
+//! handshakes, in all and by address, so that nobody can hold the door shut. Never ends because `accept` fails: it
+//! pauses and goes on.
+
+use crate::connection::handshake::{self, HandshakeFailure};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use swarm_proto::id::InfoHash;
+use swarm_proto::swarm::{Connected, Direction};
+use swarm_proto::wire::Handshake;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Ports that are tried when none is named: those that BitTorrent has used from its beginning, and some more.
+pub const DEFAULT_PORTS: RangeInclusive<u16> = 6881..=6999;
+/// Handshakes under way at most; each costs a descriptor and a small task.
+const HALF_OPEN: usize = 512;
+/// Handshakes under way with one host. A swarm on one machine opens many at once, and each takes milliseconds.
+const HALF_OPEN_PER_HOST: usize = 64;
+/// How long no connection is accepted after the system refused one (out of descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+const BACKLOG: i32 = 1_024;
+
+/// Where a session takes connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// On this address; port 0 lets the system choose. `[::]` takes IPv4 too.
+    Address(SocketAddr),
+    /// On every address, on the first free port of these.
+    Ports(RangeInclusive<u16>),
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::Ports(DEFAULT_PORTS)
+    }
+}
+
+/// A socket behind its handshake, on its way to its torrent.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// The socket; nothing behind the handshake has been read.
+    pub(crate) stream: TcpStream,
+    /// What the handshake said.
+    pub(crate) connected: Connected,
+}
+
+/// Which torrents take connections.
+#[derive(Default)]
+pub(crate) struct Doors {
+    table: Mutex<HashMap<InfoHash, Door>>,
+}
+
+struct Door {
+    ours: Handshake,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Doors {
+    /// Lets connections for the torrent of this handshake in; false if one of that name is open already.
+    pub(crate) fn open(&self, ours: Handshake, arrivals: mpsc::Sender<Arrival>) -> bool {
+        let mut table = self.lock();
+        if table.contains_key(&ours.info_hash) {
+            return false;
+        }
+        table.insert(ours.info_hash, Door { ours, arrivals });
+        true
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn close(&self, info_hash: InfoHash) {
+        self.lock().remove(&info_hash);
+    }
+
+    fn find(&self, info_hash: InfoHash) -> Option<(Handshake, mpsc::Sender<Arrival>)> {
+        self.lock().get(&info_hash).map(|door| (door.ours, door.arrivals.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<InfoHash, Door>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the listening socket.
+///
+/// # Errors
+/// When the address or every port of the range is taken or not allowed.
+pub(crate) fn bind(listen: &Listen) -> io::Result<TcpListener> {
+    match listen {
+        Listen::Address(address) => bind_to(*address),
+        Listen::Ports(ports) => {
+            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            for port in ports.clone() {
+                match bind_everywhere(port) {
+                    Ok(listener) => return Ok(listener),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    }
+}
+
+/// IPv6 and IPv4 on one socket, or IPv4 alone where the machine has no IPv6.
+fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
+    let both = bind_to((Ipv6Addr::UNSPECIFIED, port).into());
+    both.or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        _ => bind_to((Ipv4Addr::UNSPECIFIED, port).into()),
+    })
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A port whose last connections are still dying is free again at once.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+/// Accepts connections and hands them to their torrents, until dropped.
+pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>) {
+    let hosts = Arc::new(Hosts::default());
+    let mut handshakes = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if handshakes.len() < HALF_OPEN => match accepted {
+                Ok((stream, address)) => {
+                    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+                    let Some(place) = hosts.enter(address.ip()) else {
+                        tracing::debug!(%address, "too many handshakes under way with this host");
+                        continue;
+                    };
+                    handshakes.spawn(admit(stream, address, Arc::clone(&doors), place));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections for a moment");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = handshakes.join_next() => {}
+        }
+    }
+}
+
+async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>, _place: Place) {
+    let find = |theirs: &Handshake| doors.find(theirs.info_hash);
+    match handshake::accept(&mut stream, find).await {
+        Ok((arrivals, theirs)) => {
+            let Handshake { peer_id, reserved, .. } = theirs;
+            let connected = Connected { address, direction: Direction::Incoming, peer_id, reserved };
+            // A torrent that is too busy to look at newcomers does not need more of them.
+            if arrivals.try_send(Arrival { stream, connected }).is_err() {
+                tracing::debug!(%address, "connection dropped: the torrent is busy or gone");
+            }
+        }
+        Err(failure @ (HandshakeFailure::Protocol(_) | HandshakeFailure::WrongTorrent(_))) => {
+            tracing::debug!(%address, %failure, "connection refused");
+        }
+        Err(failure) => tracing::trace!(%address, %failure, "no handshake"),
+    }
+}
+
+/// Handshakes under way by host.
+#[derive(Default)]
+struct Hosts {
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One handshake under way; leaving gives the place free.
+struct Place {
+    hosts: Arc<Hosts>,
+    host: IpAddr,
+}
+
+impl Hosts {
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let host = host_of(address);
+        let mut counts = self.lock();
+        let count = counts.entry(host).or_insert(0);
+        if *count >= HALF_OPEN_PER_HOST {
+            return None;
+        }
+        *count += 1;
+        Some(Place { hosts: Arc::clone(self), host })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.hosts.lock();
+        if let Some(count) = counts.get_mut(&self.host) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.host);
+            }
+        }
+    }
+}
+
+/// Whoever has one IPv6 address has 2^64 of them.
+fn host_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarm_proto::id::PeerId;
+
+    const HASH: InfoHash = InfoHash([7; 20]);
+
+    fn ours(id: u8) -> Handshake {
+        handshake::ours(HASH, PeerId([id; 20]))
+    }
+
+    #[tokio::test]
+    async fn a_connection_finds_its_torrent_over_both_families() {
+        let listener = bind(&Listen::Ports(0..=0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let doors = Arc::new(Doors::default());
+        let (sender, mut arrivals) = mpsc::channel(4);
+        assert!(doors.open(ours(1), sender.clone()) && !doors.open(ours(1), sender));
+        let server = tokio::spawn(serve(listener, Arc::clone(&doors)));
+        let (_stream, theirs) = handshake::dial((Ipv4Addr::LOCALHOST, port).into(), ours(2)).await.unwrap();
+        assert_eq!(theirs, ours(1));
+        let arrival = arrivals.recv().await.unwrap();
+        assert_eq!(arrival.connected.peer_id, PeerId([2; 20]));
+        assert!(arrival.connected.address.is_ipv4(), "mapped addresses are written as what they are");
+        assert_eq!(arrival.connected.direction, Direction::Incoming);
+        doors.close(HASH);
+        assert!(handshake::dial((Ipv4Addr::LOCALHOST, port).into(), ours(2)).await.is_err());
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error_or_passed_over() {
+        let first = bind(&Listen::Address((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let taken = first.local_addr().unwrap();
+        assert_eq!(bind(&Listen::Address(taken)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(bind(&Listen::Ports(taken.port()..=taken.port())).is_err());
+    }
+
+    #[test]
+    fn one_host_has_so_many_places_and_gets_them_back() {
+        let hosts = Arc::new(Hosts::default());
+        let near: IpAddr = "2001:db8::1".parse().unwrap();
+        let same: IpAddr = "2001:db8::2".parse().unwrap();
+        let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        let places: Vec<_> = (0..HALF_OPEN_PER_HOST).map_while(|_| hosts.enter(near)).collect();
+        assert_eq!(places.len(), HALF_OPEN_PER_HOST);
+        assert!(hosts.enter(same).is_none() && hosts.enter(other).is_some());
+        drop(places);
+        assert!(hosts.enter(same).is_some());
+        assert!(hosts.lock().is_empty());
+    }
+}

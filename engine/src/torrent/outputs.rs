@@ -1,0 +1,145 @@
+//! What the swarm says is carried out: messages and blocks sent, peers dialled, trackers asked, pieces verified.
+
+use super::disk::{self, Verification};
+use super::inputs::Done;
+use super::{Driver, Finishing};
+use crate::connection::Outbound;
+use crate::connection::handshake;
+use crate::disk::DiskError;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use swarm_proto::geometry::PieceIndex;
+use swarm_proto::id::PeerKey;
+use swarm_proto::swarm::{AnnounceJob, CloseReason, Output};
+use tokio::task::spawn_blocking;
+
+impl Driver {
+    /// Does everything that the swarm has to say now. A connection that turns out closed makes it say more.
+    pub(super) fn carry_out(&mut self) {
+        loop {
+            while let Some(output) = self.swarm.poll_output() {
+                self.output(output);
+            }
+            let closed = self.connections.flush();
+            if closed.is_empty() {
+                break;
+            }
+            closed.into_iter().for_each(|peer| self.swarm.handle_closed(super::now(), peer));
+        }
+        self.drain_events();
+        #[cfg(debug_assertions)]
+        self.swarm.check_invariants();
+    }
+
+    pub(super) fn drain_events(&mut self) {
+        let mut any = false;
+        while let Some(event) = self.swarm.poll_event() {
+            self.note_event(event);
+            any = true;
+        }
+        if any {
+            self.update_state();
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Send { peer, message } => self.connections.stage(peer, Outbound::Message(message)),
+            Output::Upload { peer, block } => self.connections.stage(peer, Outbound::Block(block)),
+            Output::Close { peer, reason } => self.close(peer, reason),
+            Output::Dial { address } => self.dial(address),
+            Output::Forget { piece } => self.assembly.forget(piece),
+            Output::Verify { piece, digests } => self.verify(piece, digests),
+            Output::Announce(job) => self.announce(job),
+        }
+    }
+
+    fn close(&mut self, peer: PeerKey, reason: CloseReason) {
+        tracing::debug!(peer = peer.0, %reason, "connection closed");
+        self.connections.remove(peer);
+    }
+
+    fn dial(&mut self, address: SocketAddr) {
+        let ours = handshake::ours(self.metainfo.info_hash(), self.context.peer_id);
+        let dials = Arc::clone(&self.context.dials);
+        self.tasks.spawn(async move {
+            // The semaphore is never closed; without a permit the dial would only not be counted.
+            let _permit = dials.acquire_owned().await;
+            Done::Dialled(address, handshake::dial(address, ours).await)
+        });
+    }
+
+    fn announce(&mut self, job: AnnounceJob) {
+        let (context, pushed) = (Arc::clone(&self.context), self.pushed.clone());
+        self.tasks.spawn(async move { Done::Announced(job.id, context.trackers.announce(&job, &pushed).await) });
+    }
+
+    pub(super) fn resolve(&mut self, hosts: Vec<String>) {
+        self.tasks.spawn(async move {
+            let mut addresses = Vec::new();
+            for host in hosts {
+                match tokio::net::lookup_host(&host).await {
+                    Ok(found) => addresses.extend(found),
+                    Err(error) => tracing::warn!(%host, %error, "cannot find this peer"),
+                }
+            }
+            Done::Resolved(addresses)
+        });
+    }
+
+    /// Hashes and writes a piece, on a thread that may block.
+    fn verify(&mut self, piece: PieceIndex, digests: bool) {
+        let (Some(blocks), Some(hash)) = (self.assembly.take(piece), self.metainfo.piece_hash(piece)) else {
+            // The swarm asks only for pieces whose blocks were all kept; if it errs, the piece is fetched again.
+            tracing::error!(piece = piece.as_u32(), "a piece to verify is not there");
+            self.tasks.spawn(async move { Done::Verified(piece, None) });
+            self.records.verification_begins();
+            return;
+        };
+        let work = Verification { piece, hash: *hash, blocks, digests };
+        let (storage, resume) = (self.records.storage(), self.records.resume());
+        let permits = Arc::clone(&self.context.disk);
+        self.records.verification_begins();
+        self.tasks.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            Done::Verified(piece, spawn_blocking(move || work.run(&storage, resume.as_deref())).await.ok())
+        });
+    }
+
+    /// Every piece is there: syncs, and gives all files their final names.
+    pub(super) fn finish(&mut self, last: Option<PieceIndex>) {
+        self.finishing = Finishing::UnderWay;
+        let finish = self.records.finish(last, self.swarm.have().clone());
+        self.tasks.spawn(async move { Done::Finished(finish.await) });
+    }
+
+    /// A file is complete with this piece: it gets its final name.
+    pub(super) fn finish_files(&mut self, piece: PieceIndex) {
+        let finish = self.records.finish_files(piece, self.swarm.have().clone());
+        self.tasks.spawn(async move { Done::Finished(finish.await) });
+    }
+
+    /// Brings the resume record up to date, and tries again what failed.
+    pub(super) fn checkpoint(&mut self) {
+        if self.finishing == Finishing::Failed {
+            self.finish(None);
+        }
+        if self.records.is_recheck_due(super::now()) {
+            self.recheck(None);
+        }
+        if let Some(checkpoint) = self.records.checkpoint(super::now(), self.swarm.have()) {
+            self.tasks.spawn(async move { Done::Recorded(checkpoint.await) });
+        }
+    }
+
+    /// Looks again at changed files, and at a piece that could not be read. One look at a time: it may be long.
+    pub(super) fn recheck(&mut self, suspect: Option<PieceIndex>) {
+        let Some((suspects, cancel)) = self.records.recheck_begins(suspect) else { return };
+        let (storage, metainfo) = (self.records.storage(), self.metainfo.clone());
+        let have = self.swarm.have().clone();
+        self.tasks.spawn(async move {
+            let look = move || disk::recheck(&storage, &metainfo, &suspects, &have, &cancel);
+            Done::Rechecked(spawn_blocking(look).await.unwrap_or(Err(DiskError::Cancelled)))
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! The client of HTTP trackers (BEP 3, 7, 23, 24, 31, 48).
+//!
+//! Sends what [`swarm_proto::announce::http`] has written and reads what came with it. Decides nothing about when and
+//! where.
+
+use crate::web::{Fetched, Web, WebError};
+use std::net::SocketAddr;
+use std::time::Duration;
+use swarm_proto::announce::http::{ScrapeEntry, announce_url, parse_reply, parse_scrape, scrape_url};
+use swarm_proto::announce::{Announce, AnnounceReply, Reach, TrackerError};
+use swarm_proto::id::InfoHash;
+use swarm_proto::limits;
+use url::Url;
+
+/// A client of all HTTP trackers; cheap to copy.
+#[derive(Clone, Debug, Default)]
+pub struct HttpTracker {
+    web: Web,
+}
+
+impl HttpTracker {
+    /// A client; nothing is opened before the first announce.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Announces once to the tracker at `url` and waits for the answer at most for `timeout`.
+    ///
+    /// Loopback peers are left out of an answer that does not come from this machine.
+    ///
+    /// # Errors
+    /// [`TrackerError`], also for a URL on this machine that does not look like a tracker's: no metainfo shall make us
+    /// talk to other services here.
+    pub async fn announce(
+        &self,
+        url: &str,
+        announce: &Announce,
+        timeout: Duration,
+    ) -> Result<AnnounceReply, TrackerError> {
+        let fetched = self.get(&announce_url(url, announce)?, least_reach(url)?, timeout).await?;
+        let mut reply = read(&fetched, parse_reply)?;
+        if fetched.remote.is_some_and(|remote| reach(&remote) > Reach::Loopback) {
+            reply.peers.retain(|peer| reach(&peer.address) > Reach::Loopback);
+        }
+        Ok(reply)
+    }
+
+    /// Asks for the counts of these torrents.
+    ///
+    /// # Errors
+    /// [`TrackerError`]; `Unsupported` if the tracker has no scrape (BEP 48).
+    pub async fn scrape(
+        &self,
+        url: &str,
+        hashes: &[InfoHash],
+        timeout: Duration,
+    ) -> Result<Vec<(InfoHash, ScrapeEntry)>, TrackerError> {
+        let least = least_reach(url)?;
+        let url = scrape_url(url, hashes).ok_or_else(|| TrackerError::Unsupported(format!("a scrape of {url}")))?;
+        let fetched = self.get(&url, least, timeout).await?;
+        read(&fetched, parse_scrape)
+    }
+
+    async fn get(&self, url: &str, least: Reach, timeout: Duration) -> Result<Fetched, TrackerError> {
+        let get = self.web.get(url, least, limits::TRACKER_REPLY_LENGTH);
+        let fetched = tokio::time::timeout(timeout, get).await.map_err(|_| TrackerError::TimedOut(timeout))?;
+        fetched.map_err(|error| match error {
+            WebError::Transfer(_) | WebError::Inwards(_) => TrackerError::Unreachable(error.to_string()),
+            other => TrackerError::Malformed(other.to_string()),
+        })
+    }
+}
+
+fn reach(address: &SocketAddr) -> Reach {
+    Reach::of(address.ip())
+}
+
+/// Reads the body; of an error status only a refusal in proper form is believed.
+fn read<T>(fetched: &Fetched, parse: impl Fn(&[u8]) -> Result<T, TrackerError>) -> Result<T, TrackerError> {
+    match parse(&fetched.body) {
+        Err(TrackerError::Refused { reason, retry_in }) => Err(TrackerError::Refused { reason, retry_in }),
+        _ if !fetched.status.is_success() => Err(TrackerError::Malformed(format!("HTTP status {}", fetched.status))),
+        parsed => parsed,
+    }
+}
+
+/// How far the server behind an announce URL must reach. On this machine only pages that are called `announce…` are
+/// trackers, whatever the name in the URL resolves to.
+fn least_reach(url: &str) -> Result<Reach, TrackerError> {
+    let parsed = Url::parse(url).map_err(|_| TrackerError::Unsupported(url.into()))?;
+    let page = parsed.path().rsplit('/').next().unwrap_or_default();
+    Ok(if page.starts_with("announce") { Reach::Loopback } else { Reach::Private })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::tests::{ok, redirect, server};
+    use swarm_proto::announce::AnnounceEvent;
+    use swarm_proto::id::PeerId;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn announce() -> Announce {
+        Announce {
+            info_hash: InfoHash([0xf0; 20]),
+            peer_id: PeerId([1; 20]),
+            port: 6881,
+            uploaded: 0,
+            downloaded: 0,
+            left: 5,
+            event: AnnounceEvent::Started,
+            num_want: Some(50),
+            key: 1,
+            tracker_id: None,
+        }
+    }
+
+    async fn ask(answer: Vec<u8>) -> Result<AnnounceReply, TrackerError> {
+        let address = server(move |_| answer.clone()).await;
+        HttpTracker::new().announce(&format!("http://{address}/announce"), &announce(), SOON).await
+    }
+
+    #[tokio::test]
+    async fn an_announce_arrives_and_is_answered() {
+        let address = server(|target| {
+            assert!(target.starts_with("/announce?k=1&info_hash=%F0%F0%F0"), "{target}");
+            ok(b"d8:intervali900e5:peers6:\x7f\x00\x00\x01\x1a\xe1e")
+        })
+        .await;
+        let reply =
+            HttpTracker::new().announce(&format!("http://{address}/announce?k=1"), &announce(), SOON).await.unwrap();
+        assert_eq!(reply.interval, Duration::from_secs(900));
+        assert_eq!(reply.peers[0].address, "127.0.0.1:6881".parse().unwrap(), "from this machine it may be loopback");
+    }
+
+    #[tokio::test]
+    async fn a_scrape_is_answered() {
+        let address = server(|target| {
+            assert!(target.starts_with("/scrape?info_hash=%F0"), "{target}");
+            ok([b"d5:filesd20:".as_slice(), &[0xf0; 20], b"d8:completei3eeee"].concat())
+        })
+        .await;
+        let tracker = HttpTracker::new();
+        let hashes = [InfoHash([0xf0; 20])];
+        let scraped = tracker.scrape(&format!("http://{address}/announce"), &hashes, SOON).await.unwrap();
+        assert_eq!((scraped[0].0, scraped[0].1.complete), (hashes[0], 3));
+        let none = tracker.scrape(&format!("http://{address}/a"), &hashes, SOON).await;
+        assert!(matches!(none, Err(TrackerError::Unsupported(_))));
+    }
+
+    #[tokio::test]
+    async fn bad_trackers_are_named() {
+        let malformed = |text: &str| Err(TrackerError::Malformed(text.into()));
+        assert_eq!(
+            ask(ok("<html>Log in to the Wi-Fi")).await,
+            malformed("it is HTML, not bencoding; is this the announce URL?")
+        );
+        let status =
+            |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}").into_bytes();
+        assert_eq!(
+            ask(status("500 Internal Server Error", "oops")).await,
+            malformed("HTTP status 500 Internal Server Error")
+        );
+        assert_eq!(ask(status("404 Not Found", "d5:peers0:e")).await, malformed("HTTP status 404 Not Found"));
+        let refused = TrackerError::Refused { reason: "no".into(), retry_in: None };
+        assert_eq!(ask(status("403 Forbidden", "d14:failure reason2:noe")).await, Err(refused));
+        assert_eq!(ask(redirect("/announce")).await, malformed("it redirects more than 5 times"));
+        assert_eq!(ask(redirect("file:///etc/passwd")).await, malformed("it is not an http or https URL"));
+        let ten_megabytes = ask(ok(vec![b'x'; 10_000_000])).await;
+        assert_eq!(ten_megabytes, malformed("the answer is larger than 524288 bytes"));
+        assert!(matches!(ask(Vec::new()).await, Err(TrackerError::Unreachable(_))));
+        assert!(matches!(ask(b"220 mail ready\r\n".to_vec()).await, Err(TrackerError::Unreachable(_))));
+    }
+
+    #[tokio::test]
+    async fn silence_times_out() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/announce", silent.local_addr().unwrap());
+        let short = Duration::from_millis(50);
+        let asked = HttpTracker::new().announce(&url, &announce(), short).await;
+        assert_eq!(asked, Err(TrackerError::TimedOut(short)));
+    }
+
+    #[tokio::test]
+    async fn local_services_are_left_alone() {
+        let local =
+            ["http://127.0.0.1:1/admin", "http://localhost/", "http://[::1]/", "http://0/x", "http://127.1/scrape"];
+        for url in local {
+            let asked = HttpTracker::new().announce(url, &announce(), SOON).await.unwrap_err().to_string();
+            assert!(asked.ends_with("which only this machine or network can reach; refused"), "{asked}");
+        }
+        assert_eq!(least_reach("http://127.0.0.1/announce.php?x=/y"), Ok(Reach::Loopback));
+        assert_eq!(least_reach("http://10.0.0.1/x"), Ok(Reach::Private));
+    }
+}

@@ -1,0 +1,144 @@
+//! The catalogue of a native tracker: a short connection for each question.
+
+use super::wire::{Wire, refused};
+use bytes::Bytes;
+use std::time::Duration;
+use swarm_proto::announce::{AnnounceEvent, TrackerError};
+use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::limits::{NATIVE_FRAME_LENGTH, NATIVE_METAINFO_LENGTH, NATIVE_PEERS};
+use swarm_proto::metainfo::Metainfo;
+use swarm_proto::native::{
+    CatalogueEntry, CatalogueFile, Name, NativeUrl, PeerList, PeerMessage, Publication, Request, RequestId, Response,
+    Serve, Stop, Token, TorrentKey, TrackerMessage,
+};
+use tokio::time::timeout;
+
+/// For a question and its answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// For one with a metainfo in it.
+const METAINFO_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A page of the catalogue: entries whose names start with `prefix` and stand behind `after`, and what to give as `after` for
+/// the next page.
+///
+/// # Errors
+/// [`TrackerError`].
+pub async fn list(
+    tracker: &NativeUrl,
+    prefix: &str,
+    after: Option<Name>,
+    limit: Option<u32>,
+) -> Result<(Vec<CatalogueEntry>, Option<Name>), TrackerError> {
+    match ask(tracker, Request::List { prefix: prefix.to_owned(), after, limit }, TIMEOUT).await? {
+        Response::List(entries, next) => Ok((entries, next)),
+        _ => Err(odd_answer()),
+    }
+}
+
+/// Publishes a metainfo under the name in `tracker`, or its own where that has none. Returns the token that owns the name, for
+/// replacing and unpublishing it: `token`, if that is given, else one made here.
+///
+/// # Errors
+/// [`TrackerError`]; `Malformed` for a metainfo that is not one or too large, before anything is sent.
+pub async fn publish(tracker: &NativeUrl, metainfo: Bytes, token: Option<Token>) -> Result<Token, TrackerError> {
+    if metainfo.len() > NATIVE_METAINFO_LENGTH {
+        return Err(TrackerError::Malformed(format!("a metainfo over {NATIVE_METAINFO_LENGTH} bytes for a catalogue")));
+    }
+    let info_hash = info_hash_of(&metainfo)?;
+    // Made here and not by the tracker, so that an answer that is lost does not lose the name.
+    let token = token.unwrap_or_else(|| Token::new(rand::random()));
+    let publication = Publication { name: tracker.name.clone(), metainfo, token: Some(token) };
+    let serve = Serve {
+        info_hash,
+        uploaded: 0,
+        downloaded: 0,
+        left: 0,
+        event: AnnounceEvent::Regular,
+        num_want: Some(0),
+        publication: Some(publication),
+    };
+    match ask(tracker, Request::Serve(serve), METAINFO_TIMEOUT).await? {
+        Response::Serving(serving) => serving.token.ok_or_else(odd_answer),
+        _ => Err(odd_answer()),
+    }
+}
+
+/// Takes the name in `tracker` out of the catalogue.
+///
+/// # Errors
+/// [`TrackerError`]; `Refused` if there is no such name, or it is not this token's.
+pub async fn unpublish(tracker: &NativeUrl, token: Token) -> Result<(), TrackerError> {
+    match ask(tracker, Request::Stop(Stop::Name(name_in(tracker)?, token)), TIMEOUT).await? {
+        Response::Done => Ok(()),
+        _ => Err(odd_answer()),
+    }
+}
+
+/// Peers of a torrent, or of the whole tracker, with the counts of seeds and leechers.
+///
+/// # Errors
+/// [`TrackerError`].
+pub async fn peers(tracker: &NativeUrl, info_hash: Option<InfoHash>) -> Result<PeerList, TrackerError> {
+    let num_want = u32::try_from(NATIVE_PEERS).ok();
+    match ask(tracker, Request::Peers { info_hash, num_want }, TIMEOUT).await? {
+        Response::Peers(list) => Ok(list),
+        _ => Err(odd_answer()),
+    }
+}
+
+/// The entry with the name in `tracker`: its metainfo, which has been checked to be of the torrent that the entry tells, and some
+/// of its peers.
+///
+/// # Errors
+/// [`TrackerError`]; `Refused` if there is no such name.
+pub async fn fetch_file(tracker: &NativeUrl) -> Result<CatalogueFile, TrackerError> {
+    let key = TorrentKey::Name(name_in(tracker)?);
+    match ask(tracker, Request::File { key, num_want: None }, METAINFO_TIMEOUT).await? {
+        Response::File(file) if info_hash_of(&file.metainfo)? == file.entry.info_hash => Ok(file),
+        Response::File(_) => Err(TrackerError::Malformed("a metainfo of another torrent".into())),
+        _ => Err(odd_answer()),
+    }
+}
+
+/// The metainfo of the entry with the name in `tracker`, as [`fetch_file`] does.
+///
+/// # Errors
+/// [`TrackerError`]; `Refused` if there is no such name.
+pub async fn fetch_metainfo(tracker: &NativeUrl) -> Result<Bytes, TrackerError> {
+    fetch_file(tracker).await.map(|file| file.metainfo)
+}
+
+/// One question as a reader, who takes no connections.
+async fn ask(tracker: &NativeUrl, request: Request, patience: Duration) -> Result<Response, TrackerError> {
+    let talk = async {
+        let longest = NATIVE_METAINFO_LENGTH + NATIVE_FRAME_LENGTH;
+        let mut wire = Wire::connect(&tracker.authority(), longest).await?;
+        wire.go_online(PeerId::new(rand::random()), 0).await?;
+        let asked = RequestId(1);
+        wire.send(&PeerMessage::Request(asked, request)).await?;
+        loop {
+            match wire.receive().await? {
+                TrackerMessage::Response(id, response) if id == asked => return Ok(response),
+                TrackerMessage::Refused(_, refusal) => return Err(refused(refusal)),
+                TrackerMessage::Ping(ping) => wire.send(&PeerMessage::Acknowledge(ping)).await?,
+                TrackerMessage::Push(_) => {}
+                TrackerMessage::Response(..) => return Err(odd_answer()),
+            }
+        }
+    };
+    timeout(patience, talk).await.unwrap_or(Err(TrackerError::TimedOut(patience)))
+}
+
+fn info_hash_of(metainfo: &Bytes) -> Result<InfoHash, TrackerError> {
+    let parsed = Metainfo::parse(metainfo.clone());
+    parsed.map(|metainfo| metainfo.info_hash()).map_err(|error| TrackerError::Malformed(error.to_string()))
+}
+
+fn name_in(tracker: &NativeUrl) -> Result<Name, TrackerError> {
+    let missing = || TrackerError::Unsupported(format!("{tracker} without a NAME behind the port"));
+    tracker.name.clone().ok_or_else(missing)
+}
+
+fn odd_answer() -> TrackerError {
+    TrackerError::Malformed("an answer to another request".into())
+}

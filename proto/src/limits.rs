@@ -1,0 +1,91 @@
+//! Every bound of the protocol in one place, each with the reason for its value.
+
+/// Bytes of the largest piece: what the largest known clients accept (libtorrent: 512 MiB).
+pub const PIECE_LENGTH: u32 = 512 * 1024 * 1024;
+
+/// Pieces of the largest torrent: four times the 4 million that have been seen in the wild.
+pub const PIECES: u32 = 1 << 24;
+
+/// Bytes of the largest request that is served: 128 KiB, as old clients ask for.
+pub const REQUEST_LENGTH: u32 = 128 * 1024;
+
+/// Bytes of the largest metainfo file: 80 MB have been seen in the wild.
+pub const METAINFO_LENGTH: usize = 128 * 1024 * 1024;
+
+/// Nesting of lists and dictionaries in any bencoded input.
+pub const BENCODE_DEPTH: usize = 100;
+
+/// Tokens of one bencoded metainfo: 200,000 files take some 8 each.
+pub const METAINFO_TOKENS: usize = 16_000_000;
+
+/// Bytes of a bencoded tracker answer: 7,000 peers as dictionaries, twice as many as a torrent can know.
+pub const TRACKER_REPLY_LENGTH: usize = 512 * 1024;
+
+/// Tokens of a bencoded tracker answer: 7 for each of these peers. A bad answer costs 2 MiB at most, bytes included.
+pub const TRACKER_REPLY_TOKENS: usize = 50_000;
+
+/// Tokens of a bencoded message from a tracker or a peer.
+pub const MESSAGE_TOKENS: usize = 200_000;
+
+/// Bytes of a BEP 10 message: room for the largest handshake and a 16 KiB metadata block with its dictionary.
+pub const EXTENDED_LENGTH: usize = 64 * 1024;
+
+/// Files of one torrent: five times the 200,000 that have been seen in the wild.
+pub const FILES: usize = 1_000_000;
+
+/// Bytes of one path element on any file system of today.
+pub const PATH_ELEMENT_LENGTH: usize = 255;
+
+/// Elements of one file's path: deeper folders exist only to do harm.
+pub const PATH_DEPTH: usize = 64;
+
+/// Bytes of one file's path, separators included (`PATH_MAX` less room for the folder above it).
+pub const PATH_LENGTH: usize = 3_072;
+
+/// Announce URLs of one torrent; more serve nobody and cost a round each.
+pub const TRACKERS: usize = 128;
+
+/// Addresses of peers, or nodes of the DHT, in one metainfo: enough to find the others.
+pub const METAINFO_PEERS: usize = 256;
+
+/// Bytes of a magnet link: all that a command line or a form passes on.
+pub const MAGNET_LENGTH: usize = 64 * 1024;
+
+/// Bytes of one URL.
+pub const URL_LENGTH: usize = 2_048;
+
+/// Known addresses of one torrent; the oldest unused ones make room.
+pub const KNOWN_PEERS: usize = 3_000;
+
+/// Requests that one peer may have waiting here; told to it as `reqq` (BEP 10).
+pub const INCOMING_REQUESTS: usize = 2_000;
+
+/// Requests assumed to be welcome at a peer that says nothing of `reqq`.
+pub const DEFAULT_REQUEST_QUEUE: usize = 250;
+
+/// Bytes of a metainfo in the catalogue of a native tracker, which keeps all of them in memory; 200,000 files fit.
+pub const NATIVE_METAINFO_LENGTH: usize = 16 * 1024 * 1024;
+
+/// Bytes of a native frame that carries no metainfo, header included: room for 1,000 peers of each address family.
+pub const NATIVE_FRAME_LENGTH: usize = 64 * 1024;
+
+/// Bytes of a native frame that only asks or refuses, header included: room for every key and some of later versions.
+pub const NATIVE_SHORT_FRAME_LENGTH: usize = 4 * 1024;
+
+/// Nesting in a native body: a dictionary, a list, a dictionary, and one level for later versions.
+pub const NATIVE_DEPTH: usize = 4;
+
+/// Values and keys of a native body: a full page of the catalogue takes some 1,000.
+pub const NATIVE_TOKENS: usize = 4_096;
+
+/// Bytes of a name in the catalogue: what a file name may have.
+pub const NATIVE_NAME_LENGTH: usize = 255;
+
+/// Characters of a native refusal's text, and of a client's name: a line on a terminal.
+pub const NATIVE_TEXT_LENGTH: usize = 250;
+
+/// Peers of each address family in one native frame.
+pub const NATIVE_PEERS: usize = 1_000;
+
+/// Entries in one page of the catalogue: 100 names of 255 bytes fit a frame.
+pub const NATIVE_PAGE: usize = 100;

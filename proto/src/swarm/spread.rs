@@ -1,0 +1,166 @@
+//! A lone seed spreads distinct pieces first, so that fresh leechers have something to trade at once.
+//!
+//! The idea of BEP 16 without its idle uplink: nothing is hidden, the seed only decides what leaves first. Each piece
+//! that nobody else has belongs to one leecher: the one that we told by `suggest` (BEP 6) to take it, or the first that
+//! asked for it. As long as anybody waits for a piece of his own, requests for the pieces of others wait: they are
+//! better asked for there. A client that does not know `suggest` falls back to its own choice and is served by the same
+//! rule. Over when every piece is elsewhere too, or when another seed is there.
+
+use super::peer::Peer;
+use super::{State, Swarm};
+use crate::bitfield::Bitfield;
+use crate::geometry::{Block, PieceIndex};
+use crate::id::PeerKey;
+use crate::wire::Message;
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Suggestions ahead of what a peer has begun: so many seconds of what it gets from us...
+const AHEAD_S: u64 = 1;
+/// ...but at least so many...
+const LEAST_AHEAD: usize = 2;
+/// ...and at most so many: a peer that leaves or falls back must not sit on pieces that nobody else gets.
+const MOST_AHEAD: usize = 8;
+/// Random probes for a piece that belongs to nobody, before all are looked at in order.
+const PROBES: usize = 16;
+/// Torrents of more pieces are not looked through for a piece that belongs to nobody: the probes must find one.
+const SEARCHED: u32 = 10_000;
+/// Requests for the pieces of somebody else wait no longer than this, which is less than any peer's patience...
+const HELD_AT_MOST: Duration = Duration::from_millis(1_500);
+/// ...and not again before so long after they began to wait: who takes requests for all pieces and then nothing must not
+/// keep the others from theirs.
+const HELD_EVERY: Duration = Duration::from_secs(20);
+
+/// Who is to spread which piece.
+pub(super) struct Spread {
+    owners: BTreeMap<PieceIndex, PeerKey>,
+    /// Pieces that some other peer has had.
+    elsewhere: Bitfield,
+    /// Some peer's requests were held back, and are to be served once nobody else waits.
+    holding: bool,
+}
+
+impl Spread {
+    pub(super) fn new(pieces: u32) -> Self {
+        Self { owners: BTreeMap::new(), elsewhere: Bitfield::empty(pieces), holding: false }
+    }
+
+    /// A peer has this piece: it belongs to nobody any more. To whom it belonged.
+    fn seen(&mut self, piece: PieceIndex) -> Option<PeerKey> {
+        self.elsewhere.insert(piece);
+        self.owners.remove(&piece)
+    }
+
+    /// The pieces of a peer that has left belong to nobody again.
+    pub(super) fn peer_left(&mut self, peer: PeerKey) {
+        self.owners.retain(|_, owner| *owner != peer);
+    }
+
+    /// Whether this peer is to spread the piece.
+    pub(super) fn is_own(&self, peer: PeerKey, piece: PieceIndex) -> bool {
+        self.owners.get(&piece) == Some(&peer)
+    }
+
+    /// Whether some piece is neither elsewhere nor somebody's.
+    fn has_unowned(&self) -> bool {
+        self.owners.len() + (self.elsewhere.count() as usize) < self.elsewhere.pieces() as usize
+    }
+}
+
+impl Swarm {
+    /// Whether we are the only seed, and there are pieces that nobody else has.
+    pub(super) fn is_spreading(&self) -> bool {
+        self.state == State::Running
+            && self.is_complete()
+            && !self.spread.elsewhere.is_full()
+            && !self.peers.values().any(Peer::is_seed)
+    }
+
+    /// Some other peer has the piece.
+    pub(super) fn seen_elsewhere(&mut self, piece: PieceIndex) {
+        let owner = self.spread.seen(piece);
+        if let Some(owner) = owner.and_then(|owner| self.peers.get_mut(&owner)) {
+            owner.upload.requests.disown(piece);
+        }
+    }
+
+    /// The next request of a peer that may be served now.
+    pub(super) fn next_upload(&mut self, now: Instant, key: PeerKey) -> Option<Block> {
+        let requests = &self.peers.get(&key)?.upload.requests;
+        let others_first = !requests.is_empty() && !requests.has_own() && self.is_spreading();
+        if others_first && self.peers.values().any(|peer| peer.upload.requests.has_own()) && self.is_held(now, key) {
+            self.spread.holding = true;
+            return None;
+        }
+        self.peers.get_mut(&key)?.upload.requests.pop()
+    }
+
+    /// Whether a peer's requests may be held back now. Whatever others do, they are not most of the time.
+    fn is_held(&mut self, now: Instant, key: PeerKey) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        let since = peer.upload.held_since.filter(|since| now.duration_since(*since) < HELD_EVERY).unwrap_or(now);
+        peer.upload.held_since = Some(since);
+        now.duration_since(since) < HELD_AT_MOST
+    }
+
+    /// Serves those that were held back, if their time has come.
+    pub(super) fn serve_held(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.spread.holding) {
+            return;
+        }
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.pump_uploads(now, key);
+        }
+    }
+
+    /// A peer asks for a block: if the piece belongs to nobody it is the peer's now, and if it was a suggestion the peer
+    /// gets the next one.
+    pub(super) fn piece_begun(&mut self, now: Instant, key: PeerKey, piece: PieceIndex) {
+        if !self.is_spreading() {
+            return;
+        }
+        if !self.spread.elsewhere.has(piece) {
+            self.spread.owners.entry(piece).or_insert(key);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(index) = peer.upload.suggested.iter().position(|suggested| *suggested == piece) else { return };
+        peer.upload.suggested.remove(index);
+        self.suggest_pieces(now, key);
+    }
+
+    /// Tops up the suggestions of a peer.
+    pub(super) fn suggest_pieces(&mut self, now: Instant, key: PeerKey) {
+        if !self.is_spreading() {
+            return;
+        }
+        while let Some(peer) = self.peers.get(&key) {
+            let rate = peer.upload.rate.rate(now);
+            let ahead = usize::try_from(rate * AHEAD_S / u64::from(self.geometry.piece_length())).unwrap_or(MOST_AHEAD);
+            if !peer.reserved.fast || peer.upload.suggested.len() >= ahead.clamp(LEAST_AHEAD, MOST_AHEAD) {
+                return;
+            }
+            let Some(piece) = self.unowned_piece() else { return };
+            self.spread.owners.insert(piece, key);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.upload.suggested.push(piece);
+            }
+            self.send(now, key, Message::Suggest(piece.as_u32()));
+        }
+    }
+
+    /// A piece that nobody has and that belongs to nobody.
+    fn unowned_piece(&mut self) -> Option<PieceIndex> {
+        if !self.spread.has_unowned() {
+            return None;
+        }
+        let pieces = self.geometry.pieces();
+        let probes: Vec<u32> = (0..PROBES).map(|_| self.random.random_range(0..pieces)).collect();
+        let start = self.random.random_range(0..pieces);
+        let searched = if pieces <= SEARCHED { pieces } else { 0 };
+        let order = probes.into_iter().chain((0..searched).map(|offset| (start + offset) % pieces));
+        let free = |piece: &PieceIndex| !self.spread.elsewhere.has(*piece) && !self.spread.owners.contains_key(piece);
+        order.filter_map(|index| self.geometry.piece(index)).find(free)
+    }
+}

@@ -1,0 +1,9 @@
+//! The binary `swarm` from outside: exit codes, output, files, signals.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that panics has failed")]
+
+mod metainfo;
+mod support;
+mod tracker;
+mod transfer;
+mod usage;

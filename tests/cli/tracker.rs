@@ -1,0 +1,125 @@
+//! `tracker`, and transfers by way of it.
+
+use crate::support::{Place, Running, noise, tree};
+
+/// A tracker that serves, and the announce URLs that it printed.
+fn tracker(place: &Place, line: &str, urls: usize) -> (Running, Vec<String>) {
+    let mut tracker = place.start(line);
+    let urls = (0..urls).map(|_| tracker.line()).collect();
+    (tracker, urls)
+}
+
+/// Seeds by one tracker and fetches by another or the same.
+fn transfer(place: &Place, seed_by: &str, fetch_by: &str) {
+    place.write("in.bin", &noise(1, 500_000));
+    place.run("make-meta in.bin --no-date").good();
+    let mut seed = place.start(&format!("seed in.bin.meta --json --listen 127.0.0.1:0 --tracker {seed_by}"));
+    while seed.event("tracker")["url"] != seed_by {}
+    place.run(&format!("fetch in.bin.meta -o out --quiet --listen 127.0.0.1:0 --tracker {fetch_by}")).good();
+    assert_eq!(std::fs::read(place.path("out/in.bin")).unwrap(), noise(1, 500_000));
+    seed.signal("-INT");
+    assert_eq!(seed.end(), Some(0));
+}
+
+#[test]
+fn http_brings_peers_together() {
+    let place = Place::new();
+    let (mut tracker, urls) = tracker(&place, "tracker http --listen 127.0.0.1:0", 1);
+    transfer(&place, &urls[0], &urls[0]);
+    tracker.signal("-TERM");
+    assert_eq!(tracker.end(), Some(0));
+    let log = tracker.rest_of_stderr();
+    assert!(log.starts_with("[info][2") && log.contains("HTTP tracker listens"), "{log}");
+}
+
+#[test]
+fn native_brings_peers_together() {
+    let place = Place::new();
+    let (mut tracker, urls) = tracker(&place, "tracker native --listen 127.0.0.1:0", 1);
+    transfer(&place, &urls[0], &urls[0]);
+    tracker.signal("-INT");
+    assert_eq!(tracker.end(), Some(0));
+}
+
+#[test]
+fn both_dialects_share_one_store() {
+    let place = Place::new();
+    let line = "tracker --http 127.0.0.1:0 --native 127.0.0.1:0 --log-json --max-peers 100 --interval 2m";
+    let (mut tracker, urls) = tracker(&place, line, 2);
+    transfer(&place, &urls[0], &urls[1]);
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    transfer(&place, &urls[1], &urls[0]);
+    tracker.signal("-INT");
+    assert_eq!(tracker.end(), Some(0));
+    for line in tracker.rest_of_stderr().lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(value["level"].is_string() && value["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn the_state_survives_a_restart() {
+    let place = Place::new();
+    let line = "tracker --http 127.0.0.1:0 --native 127.0.0.1:0 --state tracker.state";
+    let (mut first, urls) = tracker(&place, line, 2);
+    place.write("in.bin", &noise(1, 50_000));
+    place.run("make-meta in.bin --no-date").good();
+    place.run(&format!("publish in.bin.meta {}", urls[1])).good();
+    first.signal("-INT");
+    assert_eq!(first.end(), Some(0));
+    let (_second, urls) = tracker(&place, line, 2);
+    assert!(place.run(&format!("ls {}", urls[1])).good().contains("in.bin"));
+}
+
+#[test]
+fn a_name_is_published_fetched_and_taken_back() {
+    let place = Place::new();
+    let (_tracker, urls) = tracker(&place, "tracker native --listen 127.0.0.1:0", 1);
+    let url = &urls[0];
+    place.write("in.bin", &noise(1, 500_000));
+    place.run(&format!("make-meta in.bin --no-date --tracker {url}")).good();
+    place.run(&format!("publish in.bin.meta {url} --name the-file")).good();
+    let listed = place.run(&format!("ls {url} the- --json")).good();
+    let listed: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
+    assert_eq!((&listed["name"], &listed["length"]), (&"the-file".into(), &500_000.into()));
+    assert_eq!(place.run(&format!("ls {url} other --json")).good(), "");
+
+    let mut seed = place.start("seed in.bin.meta --json --listen 127.0.0.1:0");
+    seed.event("tracker");
+    let port = seed_port(&place, url);
+    place.run(&format!("fetch {url}/the-file -o out --quiet --listen 127.0.0.1:0")).good();
+    assert_eq!(tree(&place.path("out")), [("in.bin".into(), noise(1, 500_000))]);
+    let peers = place.run(&format!("peers {url}/the-file --json")).good();
+    assert!(peers.contains(&format!("127.0.0.1:{port}")), "{peers}");
+
+    // Someone else has no token.
+    let stranger = Place::new();
+    stranger.run(&format!("unpublish {url}/the-file")).failed(6, "the-file");
+    place.run(&format!("unpublish {url}/the-file")).good();
+    place.run(&format!("fetch {url}/the-file -o out --quiet")).failed(3, "the-file");
+    assert_eq!(place.run(&format!("ls {url}")).good().trim(), "");
+}
+
+/// The port of the one peer that the whole tracker knows.
+fn seed_port(place: &Place, url: &str) -> u64 {
+    let peers = place.run(&format!("peers {url} --json")).good();
+    let peer: serde_json::Value = serde_json::from_str(peers.lines().next().unwrap()).unwrap();
+    peer["address"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn a_state_that_could_not_be_saved_is_told_at_the_start() {
+    let place = Place::new();
+    for dialect in ["http", "native"] {
+        place.run(&format!("tracker {dialect} --listen 127.0.0.1:0 --state nowhere/state")).failed(4, "nowhere");
+    }
+    assert_eq!(place.run("tracker http --listen 127.0.0.1:0 --interval 0").code(), 2);
+}
+
+#[test]
+fn a_tracker_that_is_not_there_is_6() {
+    let place = Place::new();
+    let port = crate::support::free_port();
+    place.run(&format!("ls native://127.0.0.1:{port}")).failed(6, &port.to_string());
+    assert_eq!(place.run("ls http://127.0.0.1:1").code(), 2);
+}

@@ -1,0 +1,245 @@
+//! Our client of native trackers against our native tracker, alone and beside an HTTP tracker over the same store.
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use swarm_engine::source::load_metainfo;
+use swarm_engine::tracker::{Trackers, native};
+use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
+use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::native::{NativeUrl, Token};
+use swarm_proto::swarm::AnnounceJob;
+use swarm_tracker_core::{Store, StoreConfig};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
+use swarm_tracker_native::{Config, NativeTracker};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const TORRENT: InfoHash = InfoHash([0x3c; 20]);
+const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+/// A native tracker that runs until it is told to stop.
+struct Tracker {
+    address: SocketAddr,
+    store: Arc<Store>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Tracker {
+    fn start(address: impl Into<SocketAddr>, store: Arc<Store>) -> Self {
+        let tracker = NativeTracker::bind(Config::new(address.into()), Arc::clone(&store)).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let address = tracker.local_addr();
+        let serve = tracker.serve(async { drop(stopped.await) });
+        let task = tokio::spawn(async { serve.await.unwrap() });
+        Self { address, store, stop, task }
+    }
+
+    fn fresh() -> Self {
+        Self::start(ANYWHERE, store())
+    }
+
+    fn url(&self) -> String {
+        format!("native://{}", self.address)
+    }
+
+    fn entry(&self, name: &str) -> NativeUrl {
+        format!("{}/{name}", self.url()).parse().unwrap()
+    }
+
+    async fn stop(self) -> Arc<Store> {
+        drop(self.stop);
+        self.task.await.unwrap();
+        self.store
+    }
+}
+
+fn store() -> Arc<Store> {
+    Arc::new(Store::new(StoreConfig::default(), Instant::now()))
+}
+
+/// A peer of the torrent that says what a test wants.
+struct Peer {
+    port: u16,
+    trackers: Trackers,
+    sender: Sender<Vec<PeerAddress>>,
+    pushed: Receiver<Vec<PeerAddress>>,
+}
+
+impl Peer {
+    fn new(port: u16) -> Self {
+        let (sender, pushed) = mpsc::channel(16);
+        Self { port, trackers: Trackers::new(), sender, pushed }
+    }
+
+    async fn announce(&self, url: &str, left: u64, event: AnnounceEvent) -> Result<AnnounceReply, TrackerError> {
+        let mut peer_id = [b'p'; 20];
+        peer_id[..2].copy_from_slice(&self.port.to_be_bytes());
+        let announce = Announce {
+            info_hash: TORRENT,
+            peer_id: PeerId(peer_id),
+            port: self.port,
+            uploaded: 0,
+            downloaded: 0,
+            left,
+            event,
+            num_want: None,
+            key: 1,
+            tracker_id: None,
+        };
+        let job = AnnounceJob { id: 1, url: url.into(), announce, timeout: PATIENCE };
+        self.trackers.announce(&job, &self.sender).await
+    }
+
+    async fn start(&self, url: &str, left: u64) -> Vec<u16> {
+        ports(&self.announce(url, left, AnnounceEvent::Started).await.unwrap().peers)
+    }
+
+    /// Waits until this peer has been pushed.
+    async fn hears_of(&mut self, port: u16) {
+        let heard = async { while !ports(&self.pushed.recv().await.unwrap()).contains(&port) {} };
+        tokio::time::timeout(PATIENCE, heard).await.expect("a push");
+    }
+}
+
+fn ports(peers: &[PeerAddress]) -> Vec<u16> {
+    peers.iter().map(|peer| peer.address.port()).collect()
+}
+
+async fn until(mut done: impl FnMut() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("what was waited for");
+}
+
+#[tokio::test]
+async fn peers_meet_by_push_and_leave_with_their_connection() {
+    let tracker = Tracker::fresh();
+    let (mut seed, leecher) = (Peer::new(1001), Peer::new(1002));
+    assert!(seed.start(&tracker.url(), 0).await.is_empty());
+    assert_eq!(leecher.start(&tracker.url(), 5).await, [1001]);
+    seed.hears_of(1002).await;
+    drop(leecher);
+    until(|| tracker.store.stats().peers == 1).await;
+    assert!(seed.announce(&tracker.url(), 0, AnnounceEvent::Stopped).await.is_ok());
+    until(|| tracker.store.stats().peers == 0).await;
+    tracker.stop().await;
+}
+
+#[tokio::test]
+async fn two_dialects_are_one_swarm() {
+    let tracker = Tracker::fresh();
+    let config = HttpTrackerConfig { listen: vec![ANYWHERE.into()], ..HttpTrackerConfig::default() };
+    let http = HttpTracker::bind(config, Arc::clone(&tracker.store)).unwrap();
+    let http_url = format!("http://{}/announce", http.local_addr());
+    let _http = tokio::spawn(http.serve(std::future::pending()));
+    let (mut native, http) = (Peer::new(1001), Peer::new(1002));
+    native.start(&tracker.url(), 5).await;
+    assert_eq!(http.start(&http_url, 0).await, [1001]);
+    native.hears_of(1002).await;
+    let third = Peer::new(1003);
+    let mut met = third.start(&tracker.url(), 5).await;
+    met.sort_unstable();
+    assert_eq!(met, [1001, 1002]);
+    tracker.stop().await;
+}
+
+#[tokio::test]
+async fn pushes_go_on_after_a_restart_without_an_announce() {
+    let tracker = Tracker::fresh();
+    let (url, address) = (tracker.url(), tracker.address);
+    let mut seed = Peer::new(1001);
+    seed.start(&url, 0).await;
+    tracker.stop().await;
+    // A tracker that has forgotten everything.
+    let tracker = Tracker::start(address, store());
+    until(|| tracker.store.stats().seeds == 1).await;
+    let leecher = Peer::new(1002);
+    assert_eq!(leecher.start(&url, 5).await, [1001]);
+    seed.hears_of(1002).await;
+    tracker.stop().await;
+}
+
+/// A metainfo of one file, and its info hash.
+fn metainfo(name: &str, pieces: usize) -> (Bytes, InfoHash) {
+    let length = pieces * 16_384;
+    let hashes = "H".repeat(20 * pieces);
+    let info = format!(
+        "d6:lengthi{length}e4:name{}:{name}12:piece lengthi16384e6:pieces{}:{hashes}e",
+        name.len(),
+        hashes.len()
+    );
+    let hash = InfoHash(Sha1::digest(info.as_bytes()).into());
+    (format!("d4:info{info}e").into(), hash)
+}
+
+#[tokio::test]
+async fn names_are_published_listed_fetched_and_taken_back() {
+    let tracker = Tracker::fresh();
+    // The second one is a large frame: 2 MB of piece hashes.
+    let published = [("b", 2, None), ("a", 100_000, Some(Token::new([7; 16])))];
+    let mut tokens = Vec::new();
+    for (name, pieces, token) in published {
+        let (bytes, _) = metainfo("file", pieces);
+        tokens.push(native::publish(&tracker.entry(name), bytes, token).await.unwrap());
+    }
+    assert_eq!(tokens[1], Token::new([7; 16]));
+    let (small, small_hash) = metainfo("file", 2);
+    let own_name = tracker.url().parse().unwrap();
+    native::publish(&own_name, small.clone(), None).await.unwrap();
+
+    let (page, next) = native::list(&own_name, "", None, Some(2)).await.unwrap();
+    assert_eq!(page.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((page[1].info_hash, page[1].size), (small_hash, 2 * 16_384));
+    let (page, next) = native::list(&own_name, "", next, None).await.unwrap();
+    assert_eq!((page.len(), page[0].name.as_str(), next), (1, "file", None));
+
+    let large = load_metainfo(&format!("{}/a", tracker.url())).await.unwrap();
+    assert_eq!(large, metainfo("file", 100_000).0);
+    let missing = load_metainfo(&format!("{}/c", tracker.url())).await.unwrap_err().to_string();
+    assert!(missing.contains("/c: the tracker refuses: nothing of that name"), "{missing}");
+
+    let squatted = native::publish(&tracker.entry("a"), small.clone(), None).await;
+    assert!(matches!(squatted, Err(TrackerError::Refused { .. })));
+    let replaced = native::publish(&tracker.entry("a"), small, Some(tokens[1])).await;
+    assert_eq!(replaced, Ok(tokens[1]));
+    assert_eq!(native::fetch_file(&tracker.entry("a")).await.unwrap().entry.info_hash, small_hash);
+    assert!(native::unpublish(&tracker.entry("a"), tokens[0]).await.is_err());
+    assert_eq!(native::unpublish(&tracker.entry("a"), tokens[1]).await, Ok(()));
+    assert_eq!(native::list(&own_name, "a", None, None).await, Ok((Vec::new(), None)));
+
+    let seed = Peer::new(1001);
+    seed.start(&tracker.url(), 0).await;
+    for asked in [None, Some(TORRENT)] {
+        let list = native::peers(&own_name, asked).await.unwrap();
+        assert_eq!(list.peers.iter().map(SocketAddr::port).collect::<Vec<_>>(), [1001]);
+        assert_eq!((list.complete, list.incomplete), (1, 0));
+    }
+    let garbage = native::publish(&tracker.entry("x"), Bytes::from_static(b"garbage"), None).await;
+    assert!(matches!(garbage, Err(TrackerError::Malformed(_))));
+    tracker.stop().await;
+}
+
+#[tokio::test]
+async fn two_hundred_peers_meet() {
+    let tracker = Tracker::fresh();
+    let peers: Vec<_> = (0..200).map(|n| Peer::new(2_000 + n)).collect();
+    for peer in &peers {
+        assert!(peer.announce(&tracker.url(), 5, AnnounceEvent::Started).await.is_ok());
+    }
+    assert_eq!(tracker.store.stats().peers, 200);
+    let late = Peer::new(1001);
+    assert_eq!(late.start(&tracker.url(), 5).await.len(), 50);
+    let mut last = peers.into_iter().next_back().unwrap();
+    last.hears_of(1001).await;
+    until(|| tracker.store.stats().peers == 2).await;
+    tracker.stop().await;
+}

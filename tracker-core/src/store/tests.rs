@@ -1,0 +1,275 @@
+use super::*;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+const HASH: InfoHash = InfoHash([1; 20]);
+
+/// A store, and the instant at which it was made.
+fn store(config: StoreConfig) -> (Store, Instant) {
+    let now = Instant::now();
+    (Store::new(config, now), now)
+}
+
+fn announce(n: u16, left: u64) -> StoreAnnounce {
+    let [high, low] = n.to_be_bytes();
+    let mut id = [0; 20];
+    id[..2].copy_from_slice(&[high, low]);
+    StoreAnnounce {
+        info_hash: HASH,
+        peer_id: PeerId(id),
+        address: SocketAddr::from(([8, 8, high, low], 6881)),
+        left,
+        event: AnnounceEvent::Started,
+        num_want: Some(200),
+        dialect: Dialect::Http,
+    }
+}
+
+fn torrent(n: u16) -> InfoHash {
+    let mut hash = [0; 20];
+    hash[..2].copy_from_slice(&n.to_be_bytes());
+    InfoHash(hash)
+}
+
+fn addresses(reply: &StoreReply) -> HashSet<SocketAddr> {
+    reply.peers.iter().map(|peer| peer.address).collect()
+}
+
+#[test]
+fn leechers_get_all_and_seeds_get_leechers() {
+    let (store, now) = store(StoreConfig::default());
+    let [seed, other_seed, leecher, other_leecher] =
+        [(1, 0), (2, 0), (3, 9), (4, 9)].map(|(n, left)| announce(n, left));
+    for peer in [seed, other_seed, leecher] {
+        store.announce(now, &peer).unwrap();
+    }
+    let reply = store.announce(now, &other_leecher).unwrap();
+    assert_eq!((reply.complete, reply.incomplete, reply.downloaded), (2, 2, 0));
+    assert_eq!(addresses(&reply), HashSet::from([seed.address, other_seed.address, leecher.address]));
+    let reply = store.announce(now, &seed).unwrap();
+    assert_eq!(addresses(&reply), HashSet::from([leecher.address, other_leecher.address]));
+    assert_eq!(reply.peers[0].peer_id.map(|id| id.0[1] > 2), Some(true));
+}
+
+#[test]
+fn nobody_gets_themselves() {
+    let (store, now) = store(StoreConfig::default());
+    let here = announce(1, 5);
+    let elsewhere = StoreAnnounce { address: "[2001:db8::1]:6881".parse().unwrap(), ..here };
+    store.announce(now, &here).unwrap();
+    assert_eq!(store.announce(now, &here).unwrap().peers, []);
+    let reply = store.announce(now, &elsewhere).unwrap();
+    assert_eq!((reply.peers, reply.incomplete), (Vec::new(), 2), "the same peer at another address");
+    let restarted = StoreAnnounce { peer_id: PeerId([9; 20]), ..here };
+    let reply = store.announce(now, &restarted).unwrap();
+    assert_eq!((addresses(&reply), reply.incomplete), (HashSet::from([elsewhere.address]), 2));
+}
+
+#[test]
+fn num_want_is_bounded() {
+    let (store, now) = store(StoreConfig::default());
+    (0..500).for_each(|n| drop(store.announce(now, &announce(n, 0)).unwrap()));
+    let wanting = |num_want, event| {
+        let request = StoreAnnounce { num_want, event, ..announce(1_000, 1) };
+        store.announce(now, &request).unwrap().peers.len()
+    };
+    assert_eq!(wanting(None, AnnounceEvent::Started), DEFAULT_PEERS);
+    assert_eq!(wanting(Some(0), AnnounceEvent::Started), 0);
+    assert_eq!(wanting(Some(1), AnnounceEvent::Started), 1);
+    assert_eq!(wanting(Some(u32::MAX), AnnounceEvent::Started), MOST_PEERS);
+    assert_eq!(wanting(Some(50), AnnounceEvent::Stopped), 0);
+    assert_eq!(store.stats().peers, 500);
+}
+
+#[test]
+fn the_choice_is_random_without_bias() {
+    let (store, now) = store(StoreConfig::default());
+    (0..100).for_each(|n| drop(store.announce(now, &announce(n, u64::from(n % 2))).unwrap()));
+    let asker = StoreAnnounce { num_want: Some(10), ..announce(1_000, 1) };
+    let mut times: HashMap<SocketAddr, u32> = HashMap::new();
+    for _ in 0..2_000 {
+        let reply = store.announce(now, &asker).unwrap();
+        assert_eq!(addresses(&reply).len(), 10, "no peer twice");
+        reply.peers.iter().for_each(|peer| *times.entry(peer.address).or_default() += 1);
+    }
+    assert_eq!(times.len(), 100);
+    // 200 expected, with a deviation of some 13.
+    assert!(times.values().all(|times| (130..270).contains(times)), "{times:?}");
+}
+
+#[test]
+fn both_families_stand_in_one_swarm() {
+    let (store, now) = store(StoreConfig::default());
+    let v4 = announce(1, 0);
+    let v6 = StoreAnnounce { address: "[2001:db8::1]:1".parse().unwrap(), ..announce(2, 0) };
+    let mapped = StoreAnnounce { address: "[::ffff:8.8.0.3]:6881".parse().unwrap(), ..announce(3, 5) };
+    store.announce(now, &v4).unwrap();
+    store.announce(now, &v6).unwrap();
+    let reply = store.announce(now, &mapped).unwrap();
+    assert_eq!(addresses(&reply), HashSet::from([v4.address, v6.address]));
+    let stored: Vec<_> = store.peers(&HASH, 10).into_iter().map(|peer| (peer.address, peer.seed)).collect();
+    assert!(stored.contains(&("8.8.0.3:6881".parse().unwrap(), false)));
+}
+
+#[test]
+fn addresses_go_where_they_mean_something() {
+    let (store, now) = store(StoreConfig::default());
+    let peer = |n, ip: &str| StoreAnnounce { address: SocketAddr::new(ip.parse().unwrap(), 1), ..announce(n, 0) };
+    for (n, ip) in [(1, "127.0.0.1"), (2, "10.97.0.1"), (3, "8.8.8.8"), (4, "fd00::1")] {
+        store.announce(now, &peer(n, ip)).unwrap();
+    }
+    let seen = |ip: &str| store.announce(now, &StoreAnnounce { left: 1, ..peer(9, ip) }).unwrap().peers.len();
+    assert_eq!(seen("127.0.0.2"), 4);
+    assert_eq!(seen("192.168.0.1"), 3);
+    assert_eq!(seen("8.8.4.4"), 1);
+}
+
+#[test]
+fn completions_are_counted_once() {
+    let (store, now) = store(StoreConfig::default());
+    let completed = StoreAnnounce { event: AnnounceEvent::Completed, ..announce(1, 0) };
+    store.announce(now, &announce(1, 5)).unwrap();
+    assert_eq!(store.announce(now, &completed).unwrap().downloaded, 1);
+    assert_eq!(store.announce(now, &completed).unwrap().downloaded, 1);
+    store.announce(now, &announce(2, 0)).unwrap();
+    let scraped = store.scrape(&[HASH, InfoHash([9; 20])]);
+    assert_eq!(scraped, [ScrapeEntry { complete: 2, incomplete: 0, downloaded: 1 }, ScrapeEntry::default()]);
+    assert_eq!(store.stats().seeds, 2);
+}
+
+#[test]
+fn silent_peers_expire_and_empty_torrents_too() {
+    let (store, now) = store(StoreConfig::default());
+    let ttl = store.config().peer_ttl;
+    (0..1_000)
+        .for_each(|n| drop(store.announce(now, &StoreAnnounce { info_hash: torrent(n % 500), ..announce(n, 0) })));
+    let later = now + ttl;
+    store.announce(later, &StoreAnnounce { info_hash: torrent(0), ..announce(0, 0) }).unwrap();
+    assert_eq!(store.expire(later), 0, "not yet");
+    assert_eq!(store.expire(later + Duration::from_secs(1)), 999);
+    let stats = store.stats();
+    assert_eq!((stats.torrents, stats.peers, stats.seeds), (500, 1, 1));
+    store.expire(now + Duration::from_secs(24 * 3_600 + 100));
+    let stats = store.stats();
+    assert_eq!((stats.torrents, stats.peers, stats.seeds), (1, 0, 0), "the one that was renewed is younger");
+}
+
+#[test]
+fn the_number_of_torrents_is_bounded() {
+    let (store, now) = store(StoreConfig { max_torrents: 200, ..StoreConfig::default() });
+    // Every fourth torrent lives.
+    for n in 0..100 {
+        store.announce(now, &StoreAnnounce { info_hash: torrent(n), ..announce(1, 0) }).unwrap();
+        if n % 4 == 0 {
+            store.announce(now, &StoreAnnounce { info_hash: torrent(n), ..announce(2, 0) }).unwrap();
+        }
+    }
+    for n in 1_000..20_000 {
+        let flood = StoreAnnounce { info_hash: torrent(n), ..announce(3, 0) };
+        let _ = store.announce(now + Duration::from_secs(1), &flood);
+        assert!(store.stats().torrents <= 200);
+    }
+    assert!((0..100).step_by(4).all(|n| store.peers(&torrent(n), 9).len() == 2), "a flood pushed out the living");
+    assert!(store.stats().evicted_torrents > 10_000);
+}
+
+#[test]
+fn the_number_of_peers_is_bounded() {
+    let (store, now) = store(StoreConfig { max_peers: 100, ..StoreConfig::default() });
+    for n in 0..5_000 {
+        store.announce(now + Duration::from_secs(u64::from(n)), &announce(n, u64::from(n % 2))).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!((stats.peers, stats.evicted_peers), (100, 4_900));
+    assert_eq!(store.peers(&HASH, 1_000).iter().filter(|peer| peer.seed).count() as u64, stats.seeds);
+    let ids =
+        store.peers(&HASH, 1_000).into_iter().map(|peer| u16::from_be_bytes([peer.peer_id.0[0], peer.peer_id.0[1]]));
+    assert!(ids.filter(|id| *id < 4_000).count() < 10, "the silent go first");
+    let other = StoreAnnounce { info_hash: torrent(7), ..announce(1, 0) };
+    let refused = store.announce(now, &other);
+    assert!(refused == Err(StoreFull) || store.stats().peers <= 100);
+}
+
+#[test]
+fn a_flood_into_one_swarm_hurts_no_other() {
+    let (store, now) = store(StoreConfig { max_peers: 1_000, ..StoreConfig::default() });
+    // Lone seeds, announced long before the flood.
+    (1..=500).for_each(|n| drop(store.announce(now, &StoreAnnounce { info_hash: torrent(n), ..announce(1, 0) })));
+    let later = now + Duration::from_secs(60);
+    (0..20_000).for_each(|n| drop(store.announce(later, &announce(n, 1)).unwrap()));
+    assert_eq!(store.stats().peers, 1_000);
+    assert!((1..=500).all(|n| store.peers(&torrent(n), 1).len() == 1));
+}
+
+#[test]
+fn observers_hear_of_every_change() {
+    let (store, now) = store(StoreConfig::default());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ears = Arc::clone(&heard);
+    store.observe(Box::new(move |change| ears.lock().unwrap().push((change.kind, change.dialect))));
+    let peer = announce(1, 5);
+    store.announce(now, &peer).unwrap();
+    store.announce(now, &StoreAnnounce { event: AnnounceEvent::Regular, ..peer }).unwrap();
+    store.announce(now, &StoreAnnounce { left: 0, ..peer }).unwrap();
+    store.announce(now, &StoreAnnounce { event: AnnounceEvent::Stopped, peer_id: PeerId([7; 20]), ..peer }).unwrap();
+    store.announce(now, &StoreAnnounce { event: AnnounceEvent::Stopped, ..peer }).unwrap();
+    let native = StoreAnnounce { dialect: Dialect::Native, ..announce(2, 0) };
+    store.announce(now, &native).unwrap();
+    assert!(store.remove(now, HASH, native.address, &native.peer_id, Dialect::Native));
+    assert!(!store.remove(now, HASH, native.address, &native.peer_id, Dialect::Native));
+    store.announce(now, &peer).unwrap();
+    store.expire(now + Duration::from_secs(3_600));
+    let (http, native) = (Some(Dialect::Http), Some(Dialect::Native));
+    let expected = [
+        (ChangeKind::Joined { seed: false }, http),
+        (ChangeKind::Completed, http),
+        (ChangeKind::Left, http),
+        (ChangeKind::Joined { seed: true }, native),
+        (ChangeKind::Left, native),
+        (ChangeKind::Joined { seed: false }, http),
+        (ChangeKind::Left, None),
+    ];
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+#[test]
+fn many_threads_agree() {
+    let (store, now) = store(StoreConfig::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4u16 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..1_000 {
+                    let request =
+                        StoreAnnounce { info_hash: torrent(n % 7), ..announce(4 * n + thread, u64::from(n % 3)) };
+                    store.announce(now, &request).unwrap();
+                    if n % 2 == 0 {
+                        store.announce(now, &StoreAnnounce { event: AnnounceEvent::Stopped, ..request }).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let hashes: Vec<_> = (0..7).map(torrent).collect();
+    let scraped = store.scrape(&hashes);
+    let stats = store.stats();
+    assert_eq!(stats.peers, 2_000);
+    assert_eq!(scraped.iter().map(|entry| u64::from(entry.complete + entry.incomplete)).sum::<u64>(), 2_000);
+    assert_eq!(scraped.iter().map(|entry| u64::from(entry.complete)).sum::<u64>(), stats.seeds);
+}
+
+#[test]
+fn asking_without_announcing_brings_peers_and_leaves_no_trace() {
+    let (store, now) = store(StoreConfig::default());
+    let (seed, leecher) = (announce(1, 0), announce(2, 5));
+    store.announce(now, &seed).unwrap();
+    store.announce(now, &leecher).unwrap();
+    let reader = announce(3, 0);
+    let reply = store.choose(&HASH, reader.address, &reader.peer_id, None);
+    assert_eq!(addresses(&reply), HashSet::from([seed.address, leecher.address]));
+    assert_eq!((reply.complete, reply.incomplete), (1, 1));
+    assert_eq!(addresses(&store.choose(&HASH, seed.address, &seed.peer_id, None)), HashSet::from([leecher.address]));
+    assert!(store.choose(&HASH, reader.address, &reader.peer_id, Some(0)).peers.is_empty());
+    assert_eq!(store.choose(&torrent(9), reader.address, &reader.peer_id, None).complete, 0);
+    assert_eq!((store.stats().peers, store.stats().torrents), (2, 1));
+}

@@ -1,0 +1,206 @@
+//! From a request to its response; no I/O.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Response, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use swarm_proto::announce::AnnounceReply;
+use swarm_proto::announce::http::{
+    HttpAnnounce, QueryError, encode_failure, encode_reply, encode_scrape, parse_query, parse_scrape_query,
+};
+use swarm_tracker_core::{Dialect, Store, StoreAnnounce};
+
+/// When a client that found the tracker full may come again.
+const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Pages may contain nothing that runs, loads or sends.
+const SAFE: [(HeaderName, HeaderValue); 4] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// Something served as it is.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its media type, such as `application/x-bittorrent`.
+    pub content_type: HeaderValue,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// All that the tracker answers.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    store: Arc<Store>,
+    pages: HashMap<String, Page>,
+    start: Instant,
+    requests: AtomicU64,
+    malformed: AtomicU64,
+}
+
+/// The body of `/stats`.
+#[derive(Serialize)]
+struct Stats {
+    torrents: u64,
+    peers: u64,
+    seeds: u64,
+    leechers: u64,
+    announces: u64,
+    scrapes: u64,
+    refused: u64,
+    evicted_torrents: u64,
+    evicted_peers: u64,
+    http_requests: u64,
+    http_malformed: u64,
+    uptime_s: u64,
+}
+
+impl Routes {
+    pub(crate) fn new(store: Arc<Store>, pages: HashMap<String, Page>) -> Self {
+        Self { store, pages, start: Instant::now(), requests: AtomicU64::new(0), malformed: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn set_pages(&mut self, pages: HashMap<String, Page>) {
+        self.pages = pages;
+    }
+
+    pub(crate) fn respond(&self, asker: IpAddr, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+        self.requests.fetch_add(1, Relaxed);
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let query = uri.query().unwrap_or_default();
+        let path = percent_decode_str(uri.path()).decode_utf8_lossy();
+        match path.as_ref() {
+            "/announce" => response(StatusCode::OK, PLAIN, self.announce(asker, query)),
+            "/scrape" => response(StatusCode::OK, PLAIN, self.scrape(query)),
+            path => match (self.pages.get(path), path) {
+                (Some(page), _) => response(StatusCode::OK, page.content_type.clone(), page.body.clone()),
+                (None, "/") => response(StatusCode::OK, HTML, self.front_page()),
+                (None, "/health") => response(StatusCode::OK, PLAIN, "ok\n"),
+                (None, "/stats") => {
+                    response(StatusCode::OK, JSON, serde_json::to_vec(&self.stats()).unwrap_or_default())
+                }
+                (None, _) => response(StatusCode::NOT_FOUND, PLAIN, "there is nothing here; try /announce\n"),
+            },
+        }
+    }
+
+    fn announce(&self, asker: IpAddr, query: &str) -> Vec<u8> {
+        let HttpAnnounce { announce, form, ip } = match parse_query(query) {
+            Ok(parsed) => parsed,
+            Err(fault) => return self.malformed(fault),
+        };
+        let ip = ip.filter(|_| asker.is_loopback()).unwrap_or(asker);
+        let request = StoreAnnounce {
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            address: SocketAddr::new(ip, announce.port),
+            left: announce.left,
+            event: announce.event,
+            num_want: announce.num_want,
+            dialect: Dialect::Http,
+        };
+        let stored = match self.store.announce(Instant::now(), &request) {
+            Ok(stored) => stored,
+            Err(full) => return encode_failure(&full.to_string(), Some(FULL_RETRY)),
+        };
+        let config = self.store.config();
+        let reply = AnnounceReply {
+            interval: config.interval,
+            min_interval: Some(config.min_interval),
+            complete: Some(stored.complete),
+            incomplete: Some(stored.incomplete),
+            peers: stored.peers,
+            external_ip: Some(ip),
+            tracker_id: None,
+            warning: None,
+        };
+        encode_reply(&reply, Some(stored.downloaded), form)
+    }
+
+    fn scrape(&self, query: &str) -> Vec<u8> {
+        match parse_scrape_query(query) {
+            Ok(hashes) => {
+                let entries = self.store.scrape(&hashes);
+                encode_scrape(&hashes.into_iter().zip(entries).collect::<Vec<_>>())
+            }
+            Err(fault) => self.malformed(fault),
+        }
+    }
+
+    fn malformed(&self, fault: QueryError) -> Vec<u8> {
+        self.malformed.fetch_add(1, Relaxed);
+        encode_failure(&fault.to_string(), None)
+    }
+
+    fn stats(&self) -> Stats {
+        let stats = self.store.stats();
+        Stats {
+            torrents: stats.torrents,
+            peers: stats.peers,
+            seeds: stats.seeds,
+            leechers: stats.peers.saturating_sub(stats.seeds),
+            announces: stats.announces,
+            scrapes: stats.scrapes,
+            refused: stats.refused,
+            evicted_torrents: stats.evicted_torrents,
+            evicted_peers: stats.evicted_peers,
+            http_requests: self.requests.load(Relaxed),
+            http_malformed: self.malformed.load(Relaxed),
+            uptime_s: self.start.elapsed().as_secs(),
+        }
+    }
+
+    /// Contains numbers only: nothing that a peer said.
+    fn front_page(&self) -> String {
+        let stats = self.stats();
+        let rows = [
+            ("torrents", stats.torrents),
+            ("seeds", stats.seeds),
+            ("leechers", stats.leechers),
+            ("announces", stats.announces),
+            ("seconds up", stats.uptime_s),
+        ];
+        let mut page = String::from(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>swarm tracker</title></head>\n\
+             <body><h1>swarm tracker</h1>\n\
+             <p>This is a BitTorrent tracker. Its announce URL is this page's address with <code>/announce</code> \
+             behind it.</p>\n\
+             <table>\n",
+        );
+        for (name, value) in rows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+        }
+        page.push_str("</table>\n<p>For programs: <a href=\"stats\">stats</a>, <a href=\"health\">health</a>.</p>\n");
+        page.push_str("</body></html>\n");
+        page
+    }
+}
+
+fn response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().extend(SAFE);
+    response
+}

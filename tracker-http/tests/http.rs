@@ -1,0 +1,226 @@
+//! The tracker as a client sees it: bytes over loopback sockets.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; clippy exempts only functions marked as tests")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use swarm_proto::announce::http::{announce_url, parse_reply, parse_scrape, scrape_url};
+use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
+use swarm_proto::id::{InfoHash, PeerId};
+use swarm_tracker_core::{Store, StoreConfig};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Page};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Running {
+    address: SocketAddr,
+    store: Arc<Store>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+fn start(config: HttpTrackerConfig) -> Running {
+    let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
+    let tracker = HttpTracker::bind(config, Arc::clone(&store)).unwrap();
+    let address = tracker.local_addr();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(tracker.serve(async { drop(stopped.await) }));
+    Running { address, store, stop: Some(stop), task }
+}
+
+impl Running {
+    /// Sends these bytes and reads until the tracker closes the connection.
+    async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer.iter().map(|&byte| byte as char).collect()
+    }
+
+    /// The status line and the body of a GET.
+    async fn get(&self, target: &str) -> (String, Vec<u8>) {
+        let answer =
+            self.raw(format!("GET {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.lines().next().unwrap().to_owned();
+        (status, body.chars().map(|c| u8::try_from(c as u32).unwrap()).collect())
+    }
+
+    async fn announce(&self, announce: &Announce, more: &str) -> Result<AnnounceReply, TrackerError> {
+        let url = announce_url("http://t/announce", announce).unwrap();
+        let (status, body) = self.get(&format!("{}{more}", url.strip_prefix("http://t").unwrap())).await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        parse_reply(&body)
+    }
+}
+
+fn announce(n: u8, left: u64) -> Announce {
+    Announce {
+        info_hash: InfoHash([7; 20]),
+        peer_id: PeerId([n; 20]),
+        port: 6_000 + u16::from(n),
+        uploaded: 0,
+        downloaded: 0,
+        left,
+        event: AnnounceEvent::Started,
+        num_want: None,
+        key: 0,
+        tracker_id: None,
+    }
+}
+
+#[tokio::test]
+async fn peers_find_each_other() {
+    let tracker = start(HttpTrackerConfig::default());
+    let first = tracker.announce(&announce(1, 0), "").await.unwrap();
+    assert_eq!((first.complete, first.incomplete, first.peers.len()), (Some(1), Some(0), 0));
+    assert_eq!(first.external_ip, Some("127.0.0.1".parse().unwrap()));
+    assert_eq!(first.interval, tracker.store.config().interval);
+    let second = tracker.announce(&announce(2, 9), "").await.unwrap();
+    assert_eq!(second.peers[0].address, "127.0.0.1:6001".parse().unwrap());
+    assert_eq!(second.peers[0].peer_id, None);
+    let with_ids = tracker.announce(&announce(3, 0), "&compact=1&x=y").await.unwrap();
+    assert_eq!(with_ids.peers[0].address, "127.0.0.1:6002".parse().unwrap());
+    let stopped = Announce { event: AnnounceEvent::Stopped, ..announce(2, 9) };
+    assert_eq!(tracker.announce(&stopped, "").await.unwrap().peers, []);
+    let url = scrape_url("http://t/announce", &[InfoHash([7; 20])]).unwrap();
+    let (_, body) = tracker.get(url.strip_prefix("http://t").unwrap()).await;
+    let scraped = parse_scrape(&body).unwrap();
+    assert_eq!((scraped[0].1.complete, scraped[0].1.incomplete), (2, 0));
+}
+
+#[tokio::test]
+async fn a_loopback_asker_may_name_its_address() {
+    let tracker = start(HttpTrackerConfig::default());
+    let reply = tracker.announce(&announce(1, 0), "&ip=10.97.0.5").await.unwrap();
+    assert_eq!(reply.external_ip, Some("10.97.0.5".parse().unwrap()));
+    let stored = tracker.store.peers(&InfoHash([7; 20]), 9);
+    assert_eq!(stored[0].address, "10.97.0.5:6001".parse().unwrap());
+}
+
+#[tokio::test]
+async fn ipv6_and_ipv4_share_a_socket() {
+    let tracker = start(HttpTrackerConfig { listen: vec!["[::]:0".parse().unwrap()], ..HttpTrackerConfig::default() });
+    let port = tracker.address.port();
+    for (n, host) in [(1, "127.0.0.1"), (2, "[::1]")] {
+        let reachable = Running {
+            address: format!("{host}:{port}").parse().unwrap(),
+            store: Arc::clone(&tracker.store),
+            stop: None,
+            task: tokio::spawn(async {}),
+        };
+        reachable.announce(&announce(n, 1), "").await.unwrap();
+    }
+    let mut found: Vec<_> =
+        tracker.store.peers(&InfoHash([7; 20]), 9).iter().map(|peer| peer.address.to_string()).collect();
+    found.sort();
+    assert_eq!(found, ["127.0.0.1:6001", "[::1]:6002"]);
+}
+
+#[tokio::test]
+async fn malformed_queries_get_a_reason() {
+    let tracker = start(HttpTrackerConfig::default());
+    let reason = |target: String| {
+        let tracker = &tracker;
+        async move {
+            let (status, body) = tracker.get(&target).await;
+            assert_eq!(status, "HTTP/1.1 200 OK");
+            String::from_utf8(body).unwrap()
+        }
+    };
+    let hash = "a".repeat(20);
+    assert_eq!(reason("/announce".into()).await, "d14:failure reason20:info_hash is missinge");
+    assert_eq!(reason("/announce?info_hash=%".into()).await, "d14:failure reason20:info_hash is invalide");
+    assert_eq!(
+        reason(format!("/announce?info_hash={hash}&peer_id={hash}&port=0")).await,
+        "d14:failure reason15:port is invalide"
+    );
+    assert_eq!(reason("/scrape".into()).await, "d14:failure reason20:info_hash is missinge");
+    assert_eq!(tracker.store.stats().peers, 0);
+    let (_, stats) = tracker.get("/stats").await;
+    assert!(String::from_utf8(stats).unwrap().contains("\"http_malformed\":4"));
+}
+
+#[tokio::test]
+async fn people_and_programs_are_served() {
+    let page = Page { content_type: "application/x-bittorrent".parse().unwrap(), body: "d4:infodee".into() };
+    let pages = HashMap::from([("/größe 1.meta".to_owned(), page)]);
+    let tracker = start(HttpTrackerConfig { pages, ..HttpTrackerConfig::default() });
+    tracker.announce(&announce(1, 0), "").await.unwrap();
+    assert_eq!(tracker.get("/health").await, ("HTTP/1.1 200 OK".into(), b"ok\n".to_vec()));
+    let (_, stats) = tracker.get("/stats").await;
+    let stats = String::from_utf8(stats).unwrap();
+    assert!(stats.contains("\"torrents\":1,\"peers\":1,\"seeds\":1,\"leechers\":0"), "{stats}");
+    let front = tracker.raw(b"GET / HTTP/1.0\r\n\r\n").await;
+    assert!(front.contains("content-security-policy: default-src 'none'"), "{front}");
+    assert!(front.contains("<tr><th>seeds</th><td>1</td></tr>") && !front.contains("<script"), "{front}");
+    let (status, body) = tracker.get("/gr%C3%B6%c3%9fe%201.meta").await;
+    assert_eq!((status.as_str(), body.as_slice()), ("HTTP/1.1 200 OK", b"d4:infodee".as_slice()));
+    assert_eq!(tracker.get("/etc/passwd").await.0, "HTTP/1.1 404 Not Found");
+    let head = tracker.raw(b"HEAD /health HTTP/1.1\r\nhost: t\r\nCONNECTION: close\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
+    let posted =
+        tracker.raw(b"POST /announce HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc").await;
+    assert!(posted.starts_with("HTTP/1.1 405 ") && posted.contains("allow: GET, HEAD"), "{posted}");
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let tracker = start(HttpTrackerConfig::default());
+    let answer = tracker
+        .raw(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\nGET /health HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        .await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_gets_an_answer_too() {
+    let tracker = start(HttpTrackerConfig::default());
+    for garbage in [
+        b"\x13BitTorrent protocol\r\n\r\n".to_vec(),
+        b"GET /announce?info_hash=\xff\x00 HTTP/1.1\r\n\r\n".to_vec(),
+        [b"GET /announce?".as_slice(), &[b'a'; 9_000], b" HTTP/1.1\r\nConnection: close\r\n\r\n"].concat(),
+        [b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(100), b"\r\n"].concat(),
+    ] {
+        let answer = tracker.raw(&garbage).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert_eq!(tracker.get("/health").await.0, "HTTP/1.1 200 OK", "it lives");
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off_and_frees_its_place() {
+    let tracker = start(HttpTrackerConfig { max_connections: 1, ..HttpTrackerConfig::default() });
+    let mut slow = TcpStream::connect(tracker.address).await.unwrap();
+    slow.write_all(b"GET /hea").await.unwrap();
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    // The only place is taken until the slow one's time is over.
+    assert_eq!(tracker.get("/health").await.0, "HTTP/1.1 200 OK");
+    assert!((5..=15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"");
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_connections_and_frees_the_port() {
+    let mut tracker = start(HttpTrackerConfig::default());
+    let mut idle = TcpStream::connect(tracker.address).await.unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).await.unwrap();
+    drop(tracker.stop.take());
+    tracker.task.await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    let again = HttpTrackerConfig { listen: vec![tracker.address], ..HttpTrackerConfig::default() };
+    let _again = HttpTracker::bind(again.clone(), Arc::clone(&tracker.store)).unwrap();
+    let error = HttpTracker::bind(again, tracker.store).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot listen on {}", tracker.address)), "{error}");
+}

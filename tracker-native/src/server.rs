@@ -1,0 +1,234 @@
+//! The listener, and the tasks beside it: pushing, and keeping the catalogue on disk.
+
+use crate::catalogue::Catalogue;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::hub::{observe, push_changes};
+use crate::registry::ConnectedPeer;
+use crate::session::{FULL_RETRY_S, PeerSession};
+use crate::shared::Shared;
+use crate::snapshot;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use swarm_proto::native::{CatalogueEntry, Name, Refusal, RefusalCode, TrackerMessage};
+use swarm_tracker_core::{Change, SnapshotError, Store, StoreStats};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1_024;
+/// Pause when no connection can be accepted, for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Changes of the catalogue are collected for so long before they are saved.
+const SAVE_DELAY: Duration = Duration::from_secs(1);
+/// Pause after a save that failed: a full disk does not empty itself in a second.
+const SAVE_PAUSE: Duration = Duration::from_secs(30);
+/// Time that connections get to end when the tracker closes.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// Why a tracker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}; choose another address or port")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The catalogue of an earlier run could not be read.
+    #[error(transparent)]
+    Catalogue(#[from] SnapshotError),
+}
+
+/// A native tracker that listens, and serves once [`NativeTracker::serve`] runs.
+#[derive(Debug)]
+pub struct NativeTracker {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+    changes: Receiver<Change>,
+}
+
+/// A view into a running tracker, for consoles and pages. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl NativeTracker {
+    /// Listens, takes over the catalogue of an earlier run, and has the store tell its changes.
+    ///
+    /// # Errors
+    /// [`BindError`]. A damaged catalogue has been renamed: bound again, the tracker starts with an empty one.
+    pub fn bind(config: Config, store: Arc<Store>) -> Result<Self, BindError> {
+        let address = config.listen;
+        let failed = |source| BindError::Listen { address, source };
+        let listener = listen(address).map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let catalogue = match &config.catalogue_file {
+            Some(path) => snapshot::load(path, config.limits)?,
+            None => Catalogue::new(config.limits),
+        };
+        let changes = observe(&store);
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, store, catalogue)), changes })
+    }
+
+    /// Where the tracker listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A view into the tracker that may outlive it.
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Serves until `shutdown` is ready, tells the peers, and saves the catalogue. The swarms stay in the store.
+    ///
+    /// # Errors
+    /// The catalogue could not be saved at the end. Saves that fail before are logged and tried again.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), SnapshotError> {
+        let Self { listener, local_addr, shared, changes } = self;
+        tracing::info!(address = %local_addr, names = shared.catalogue().len(), "native tracker listens");
+        let (close, closing) = watch::channel(false);
+        let mut background = JoinSet::new();
+        background.spawn(push_changes(Arc::clone(&shared.hub), changes, shared.config.push_delay));
+        background.spawn(keep_saved(Arc::clone(&shared)));
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, remote)) => accept(stream, remote, &shared, &closing, &mut connections),
+                    Err(error) => pause_unless_aborted(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        let _ = close.send(true);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(CLOSING_TIME, all).await.is_err() {
+            connections.shutdown().await;
+        }
+        background.shutdown().await;
+        tracing::info!(address = %local_addr, "native tracker has closed");
+        save(&shared).await
+    }
+}
+
+impl Handle {
+    /// A page of the catalogue: entries with their counts, and whether there are more.
+    pub fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> (Vec<CatalogueEntry>, bool) {
+        self.shared.page(prefix, after, limit)
+    }
+
+    /// Names in the catalogue.
+    pub fn names(&self) -> usize {
+        self.shared.catalogue().len()
+    }
+
+    /// The peers that are online.
+    pub fn peers(&self) -> Vec<ConnectedPeer> {
+        self.shared.registry.peers()
+    }
+
+    /// Connections, those included that are not online yet.
+    pub fn connections(&self) -> usize {
+        self.shared.registry.connections()
+    }
+
+    /// Counts over all swarms of the store, whichever dialect they came by.
+    pub fn stats(&self) -> StoreStats {
+        self.shared.store.stats()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn accept(
+    stream: TcpStream,
+    remote: SocketAddr,
+    shared: &Arc<Shared>,
+    closing: &watch::Receiver<bool>,
+    connections: &mut JoinSet<()>,
+) {
+    let Some(registration) = shared.registry.register(remote) else {
+        tracing::debug!(%remote, "connection refused, too many");
+        return turn_away(stream);
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%remote, %error, "answers may be delayed");
+    }
+    let (sender, pushes) = mpsc::channel(shared.config.limits.queued_pushes.max(1));
+    let session = PeerSession::new(Arc::clone(shared), registration, remote, sender);
+    let connection = Connection::new(stream, Arc::clone(shared), session, pushes);
+    let closing = closing.clone();
+    connections.spawn(async move {
+        let end = connection.run(closing).await;
+        tracing::debug!(%remote, %end, "connection ended");
+    });
+}
+
+/// One connection too many is told so, as far as that is possible without waiting for it.
+fn turn_away(stream: TcpStream) {
+    let refusal = Refusal::new(RefusalCode::Full, "too many connections").retry_in(FULL_RETRY_S);
+    let frame = TrackerMessage::Refused(None, refusal).encode();
+    let written = stream.into_std().and_then(|mut stream| stream.write(&frame));
+    if let Err(error) = written {
+        tracing::trace!(%error, "could not be told");
+    }
+}
+
+/// A connection that its peer gave up before it was accepted is nothing; lack of descriptors needs time.
+async fn pause_unless_aborted(error: &io::Error) {
+    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        tracing::warn!(%error, "cannot accept connections for now");
+        sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn keep_saved(shared: Arc<Shared>) {
+    loop {
+        shared.catalogue_changed.notified().await;
+        sleep(SAVE_DELAY).await;
+        if let Err(error) = save(&shared).await {
+            tracing::error!(%error, "the catalogue was not saved; it is tried again");
+            sleep(SAVE_PAUSE).await;
+            shared.catalogue_changed.notify_one();
+        }
+    }
+}
+
+/// Saves the catalogue as it is when its turn comes, if it has a file.
+async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
+    let Some(path) = shared.config.catalogue_file.clone() else { return Ok(()) };
+    let (to, shared) = (path.clone(), Arc::clone(shared));
+    let saved = tokio::task::spawn_blocking(move || {
+        let _alone = shared.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = snapshot::rows(&shared.catalogue());
+        snapshot::save(&rows, &to)
+    });
+    saved
+        .await
+        .unwrap_or_else(|error| Err(SnapshotError::Io { operation: "write the catalogue", path, source: error.into() }))
+}

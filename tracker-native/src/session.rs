@@ -1,0 +1,259 @@
+//! What a connected peer is and may do: one answer to each request.
+//!
+//! Owns the identity of the peer and the torrents that its connection serves. It never reads or writes the socket. Invariant:
+//! when a session ends, for whatever reason, its torrents leave the store at once.
+
+use crate::catalogue::{Candidate, CatalogueError, Entry};
+use crate::hub::Subscriber;
+use crate::network::Network;
+use crate::registry::{ConnectedPeer, Registration};
+use crate::shared::Shared;
+use bytes::Bytes;
+use rand::seq::SliceRandom;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use swarm_proto::announce::Reach;
+use swarm_proto::id::InfoHash;
+use swarm_proto::limits;
+use swarm_proto::native::{
+    CatalogueEntry, CatalogueFile, Name, Online, PeerList, Publication, Refusal, RefusalCode, Request, Response, Serve,
+    Serving, Session, Stop, Token, TorrentKey, VERSION,
+};
+use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreReply};
+use tokio::sync::mpsc::Sender;
+
+/// Seconds after which a peer may try again where a limit was reached.
+pub(crate) const FULL_RETRY_S: u32 = 60;
+
+/// What happens to the connection behind an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    Continue,
+    Close,
+}
+
+/// A connected peer.
+#[derive(Debug)]
+pub(crate) struct PeerSession {
+    shared: Arc<Shared>,
+    registration: Registration,
+    remote: IpAddr,
+    pushes: Sender<Bytes>,
+    online: Option<OnlinePeer>,
+    torrents: HashSet<InfoHash>,
+}
+
+#[derive(Clone, Debug)]
+struct OnlinePeer {
+    address: SocketAddr,
+    subscriber: Subscriber,
+}
+
+impl PeerSession {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        registration: Registration,
+        remote: SocketAddr,
+        pushes: Sender<Bytes>,
+    ) -> Self {
+        let remote = remote.ip().to_canonical();
+        Self { shared, registration, remote, pushes, online: None, torrents: HashSet::new() }
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.online.is_some()
+    }
+
+    /// Forgets the torrents without telling the store: the tracker closes, its swarms stay.
+    pub(crate) fn leave_in_place(&mut self) {
+        self.torrents.clear();
+    }
+
+    /// Answers a request, and says what comes then.
+    pub(crate) async fn answer(&mut self, request: Request) -> (Result<Response, Refusal>, After) {
+        if let Request::Online(online) = request {
+            let answer = self.go_online(online);
+            let fatal = answer.as_ref().is_err_and(|refusal| refusal.code == RefusalCode::Version);
+            return (answer, if fatal { After::Close } else { After::Continue });
+        }
+        let Some(peer) = self.online.clone() else {
+            return (Err(Refusal::new(RefusalCode::NotOnline, "O comes first")), After::Continue);
+        };
+        let answer = match request {
+            Request::Offline => {
+                self.end_torrents();
+                return (Ok(Response::Done), After::Close);
+            }
+            Request::Serve(serve) => self.serve(&peer, serve).await,
+            Request::Stop(stop) => self.stop(&peer, &stop),
+            Request::Peers { info_hash, num_want } => Ok(Response::Peers(self.peers(&peer, info_hash, num_want))),
+            Request::File { key, num_want } => self.file(&peer, &key, num_want),
+            Request::List { prefix, after, limit } => Ok(self.list(&prefix, after.as_ref(), limit)),
+            Request::Alive | Request::Online(_) => Ok(Response::Alive),
+        };
+        (answer, After::Continue)
+    }
+
+    fn go_online(&mut self, online: Online) -> Result<Response, Refusal> {
+        if self.online.is_some() {
+            return Err(Refusal::new(RefusalCode::AlreadyOnline, "O comes once"));
+        }
+        let version = online.version.min(VERSION);
+        if version == 0 || online.lowest_version > version {
+            let text = format!("this tracker speaks version {VERSION}");
+            return Err(Refusal::new(RefusalCode::Version, &text));
+        }
+        let address = SocketAddr::new(self.remote, online.port);
+        let session = rand::random();
+        tracing::debug!(%address, peer = %online.peer_id, session = format_args!("{session:016x}"), "online");
+        let Online { peer_id, client, .. } = online;
+        self.registration.online(ConnectedPeer { session, address, peer_id, client, torrents: 0 });
+        let connection = self.registration.key();
+        let subscriber = Subscriber { connection, peer_id, pushes: self.pushes.clone() };
+        self.online = Some(OnlinePeer { address, subscriber });
+        Ok(Response::Online(Session { version, address, interval_s: self.shared.interval_s(), session }))
+    }
+
+    async fn serve(&mut self, peer: &OnlinePeer, serve: Serve) -> Result<Response, Refusal> {
+        let serves = peer.address.port() != 0;
+        if !serves && serve.publication.is_none() {
+            return Err(Refusal::new(RefusalCode::NoPort, "a peer that takes no connections cannot serve"));
+        }
+        let room = self.torrents.len() < self.shared.config.limits.torrents_per_connection;
+        if serves && !room && !self.torrents.contains(&serve.info_hash) {
+            return Err(Refusal::new(RefusalCode::Full, "as many torrents as a connection may serve"));
+        }
+        let token = match serve.publication {
+            Some(publication) => Some(self.publish(serve.info_hash, publication).await?),
+            None => None,
+        };
+        let announce = StoreAnnounce {
+            info_hash: serve.info_hash,
+            peer_id: peer.subscriber.peer_id,
+            address: peer.address,
+            left: serve.left,
+            event: serve.event,
+            num_want: serve.num_want,
+            dialect: Dialect::Native,
+        };
+        let reply = if serves { self.announce(&announce, &peer.subscriber)? } else { self.choose(peer, &announce) };
+        Ok(Response::Serving(Serving { interval_s: self.shared.interval_s(), list: list(reply), token }))
+    }
+
+    fn announce(&mut self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, Refusal> {
+        let full = |full: swarm_tracker_core::StoreFull| {
+            Refusal::new(RefusalCode::Full, &full.to_string()).retry_in(FULL_RETRY_S)
+        };
+        let reply = self.shared.hub.serve(announce, subscriber).map_err(full)?;
+        self.torrents.insert(announce.info_hash);
+        self.registration.serves(self.torrents.len());
+        Ok(reply)
+    }
+
+    fn choose(&self, peer: &OnlinePeer, asked: &StoreAnnounce) -> StoreReply {
+        self.shared.store.choose(&asked.info_hash, peer.address, &peer.subscriber.peer_id, asked.num_want)
+    }
+
+    async fn publish(&self, info_hash: InfoHash, publication: Publication) -> Result<Token, Refusal> {
+        let Publication { name, metainfo, token } = publication;
+        let refused = |error: CatalogueError| error.refusal();
+        let candidate = self.shared.read_metainfo(metainfo, name, info_hash).await.map_err(refused)?;
+        let name = candidate.name.clone();
+        let token = token.unwrap_or_else(|| Token::new(rand::random()));
+        self.shared.catalogue().publish(candidate, token, Network::of(self.remote)).map_err(refused)?;
+        self.shared.catalogue_changed.notify_one();
+        tracing::info!(%name, %info_hash, by = %self.remote, "published");
+        Ok(token)
+    }
+
+    fn stop(&mut self, peer: &OnlinePeer, stop: &Stop) -> Result<Response, Refusal> {
+        match stop {
+            Stop::Torrent(info_hash) => {
+                if !self.torrents.remove(info_hash) {
+                    return Err(Refusal::new(RefusalCode::NotFound, "this connection does not serve that torrent"));
+                }
+                self.shared.hub.stop(*info_hash, peer.address, peer.subscriber.connection);
+                self.registration.serves(self.torrents.len());
+            }
+            Stop::Name(name, token) => {
+                self.shared.catalogue().remove(name, *token).map_err(|error| error.refusal())?;
+                self.shared.catalogue_changed.notify_one();
+                tracing::info!(%name, by = %self.remote, "unpublished");
+            }
+        }
+        Ok(Response::Done)
+    }
+
+    fn peers(&self, peer: &OnlinePeer, info_hash: Option<InfoHash>, num_want: Option<u32>) -> PeerList {
+        if let Some(info_hash) = info_hash {
+            return list(self.shared.store.choose(&info_hash, peer.address, &peer.subscriber.peer_id, num_want));
+        }
+        let mut peers = self.shared.registry.addresses();
+        peers.retain(|other| *other != peer.address && Reach::of(other.ip()) >= Reach::of(self.remote));
+        peers.shuffle(&mut rand::rng());
+        peers.truncate(num_want.map_or(DEFAULT_PEERS, |wanted| MOST_PEERS.min(wanted as usize)));
+        let stats = self.shared.store.stats();
+        let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let leechers = stats.peers.saturating_sub(stats.seeds);
+        PeerList { complete: count(stats.seeds), incomplete: count(leechers), peers }
+    }
+
+    fn file(&self, peer: &OnlinePeer, key: &TorrentKey, num_want: Option<u32>) -> Result<Response, Refusal> {
+        let found = {
+            let catalogue = self.shared.catalogue();
+            match key {
+                TorrentKey::Name(name) => catalogue.by_name(name).map(|entry| (name.clone(), entry.clone())),
+                TorrentKey::InfoHash(hash) => {
+                    catalogue.by_info_hash(*hash).map(|(name, entry)| (name.clone(), entry.clone()))
+                }
+            }
+        };
+        let Some((name, Entry { info_hash, size, metainfo, .. })) = found else {
+            return Err(Refusal::new(RefusalCode::NotFound, "nothing of that name or info hash in the catalogue"));
+        };
+        let reply = self.shared.store.choose(&info_hash, peer.address, &peer.subscriber.peer_id, num_want);
+        let (complete, incomplete) = (reply.complete, reply.incomplete);
+        let entry = CatalogueEntry { name, size, info_hash, complete, incomplete };
+        Ok(Response::File(CatalogueFile { entry, metainfo, peers: list(reply).peers }))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&Name>, limit: Option<u32>) -> Response {
+        let limit = limit.map_or(limits::NATIVE_PAGE, |limit| limits::NATIVE_PAGE.min(limit as usize));
+        let (page, more) = self.shared.page(prefix, after, limit);
+        let next = page.last().filter(|_| more).map(|entry| entry.name.clone());
+        Response::List(page, next)
+    }
+
+    fn end_torrents(&mut self) {
+        let Some(peer) = &self.online else { return };
+        for info_hash in self.torrents.drain() {
+            self.shared.hub.stop(info_hash, peer.address, peer.subscriber.connection);
+        }
+    }
+}
+
+impl Drop for PeerSession {
+    fn drop(&mut self) {
+        self.end_torrents();
+    }
+}
+
+fn list(reply: StoreReply) -> PeerList {
+    let peers = reply.peers.into_iter().map(|peer| peer.address).collect();
+    PeerList { complete: reply.complete, incomplete: reply.incomplete, peers }
+}
+
+impl Shared {
+    /// Reads a metainfo on a thread of its own, few at a time: what it takes is a multiple of its size.
+    pub(crate) async fn read_metainfo(
+        &self,
+        metainfo: Bytes,
+        name: Option<Name>,
+        told: InfoHash,
+    ) -> Result<Candidate, CatalogueError> {
+        let _permit = self.metainfo_readers.acquire().await;
+        let read = tokio::task::spawn_blocking(move || Candidate::read(metainfo, name, told)).await;
+        read.unwrap_or_else(|_| Err(CatalogueError::Metainfo("the tracker failed over it".into())))
+    }
+}
