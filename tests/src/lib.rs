@@ -1,5 +1,4 @@
-//! The simulated world and the helpers that the black-box tests share.
+//! The helpers that the black-box tests share.
 
 pub mod kit;
 pub mod rogue;
-pub mod world;

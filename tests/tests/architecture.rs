@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("swarm-tracker-core", &["swarm-proto"]),
     ("swarm-tracker-http", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-tracker-native", &["swarm-proto", "swarm-tracker-core"]),
+    ("swarm-sim", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm", &["swarm-proto", "swarm-engine", "swarm-tracker-core", "swarm-tracker-http", "swarm-tracker-native"]),
 ];
 /// Text that no file of the protocol crate may hold: clocks, sockets, files, threads, randomness of the system.

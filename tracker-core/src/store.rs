@@ -185,7 +185,8 @@ impl Store {
     /// An empty store.
     pub fn new(config: StoreConfig, now: Instant) -> Self {
         Self {
-            shards: (0..SHARDS as u64).map(|shard| Mutex::new(Shard::new(config.seed.wrapping_add(shard)))).collect(),
+            // One seed for all: in which shard a torrent ends up differs from run to run, and must not matter.
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(config.seed))).collect(),
             hasher: RandomState::new(),
             start: now,
             config,

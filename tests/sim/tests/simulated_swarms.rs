@@ -6,11 +6,10 @@ use std::time::Duration;
 use swarm_proto::geometry::Geometry;
 use swarm_proto::swarm::Event;
 use swarm_proto::wire::Reserved;
-use swarm_tests::world::{Conduct, HostConfig, World};
+use swarm_sim::{Conduct, Departure, HostConfig, World};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-const LATENCY: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(3_600);
 
 fn geometry(total: u64, piece: u64) -> Geometry {
@@ -26,8 +25,7 @@ fn fluid_limit(total: u64, uplink: u64, leechers: u64) -> f64 {
 #[test]
 fn one_seed_one_leecher_nothing_wasted() {
     let total = 10 * MIB + 5;
-    let mut world = World::new(geometry(total, 256 * KIB), LATENCY, 1);
-    world.checking = true;
+    let mut world = World::new(geometry(total, 256 * KIB), 1).with_checking();
     world.add(HostConfig::seed(10 * MIB), Duration::ZERO);
     let leecher = world.add(HostConfig::leecher(10 * MIB), Duration::from_millis(100));
     assert!(world.run(LONG));
@@ -38,8 +36,7 @@ fn one_seed_one_leecher_nothing_wasted() {
 #[test]
 fn peers_of_bep_3_alone_are_full_citizens() {
     let plain = Reserved::default();
-    let mut world = World::new(geometry(3 * MIB, 64 * KIB), LATENCY, 2);
-    world.checking = true;
+    let mut world = World::new(geometry(3 * MIB, 64 * KIB), 2).with_checking();
     world.add(HostConfig { reserved: plain, ..HostConfig::seed(MIB) }, Duration::ZERO);
     for _ in 0..3 {
         world.add(HostConfig { reserved: plain, ..HostConfig::leecher(MIB) }, Duration::from_millis(50));
@@ -52,7 +49,7 @@ fn fan_out_of_one_to_eight_is_near_the_fluid_limit() {
     let (total, uplink) = (64 * MIB, 10_000_000);
     let mut ratios = Vec::new();
     for seed in 0..5 {
-        let mut world = World::new(geometry(total, 256 * KIB), LATENCY, seed);
+        let mut world = World::new(geometry(total, 256 * KIB), seed);
         world.add(HostConfig::seed(uplink), Duration::ZERO);
         for leecher in 0..8 {
             world.add(HostConfig::leecher(uplink), Duration::from_millis(200 + leecher * 10));
@@ -70,15 +67,14 @@ fn fan_out_of_one_to_eight_is_near_the_fluid_limit() {
 fn a_corrupting_seed_is_shut_out_and_the_honest_one_is_not() {
     let total = 4 * MIB;
     for seed in 0..5 {
-        let mut world = World::new(geometry(total, 128 * KIB), LATENCY, seed);
-        world.checking = true;
+        let mut world = World::new(geometry(total, 128 * KIB), seed).with_checking();
         world.add(HostConfig::seed(2 * MIB), Duration::ZERO);
-        world.add(HostConfig { conduct: Conduct::Corrupt, ..HostConfig::seed(2 * MIB) }, Duration::ZERO);
+        world.add(HostConfig { conduct: Conduct::CORRUPT, ..HostConfig::seed(2 * MIB) }, Duration::ZERO);
         let leecher = world.add(HostConfig::leecher(MIB), Duration::from_millis(100));
         assert!(world.run(LONG));
         let banned = world.events(leecher).iter().filter(|(_, event)| matches!(event, Event::PeerBanned(_)));
         assert_eq!(banned.count(), 1, "seed {seed}");
-        let failed = world.swarm(leecher).stats(std::time::Instant::now()).failed_pieces;
+        let failed = world.stats(leecher).failed_pieces;
         assert!((1..=2).contains(&failed), "seed {seed}: {failed} pieces failed");
     }
 }
@@ -87,7 +83,7 @@ fn a_corrupting_seed_is_shut_out_and_the_honest_one_is_not() {
 fn a_peer_that_never_answers_costs_little_time() {
     let total = 3 * MIB;
     let run = |stall: bool| {
-        let mut world = World::new(geometry(total, 64 * KIB), LATENCY, 3);
+        let mut world = World::new(geometry(total, 64 * KIB), 3);
         world.add(HostConfig::seed(60_000), Duration::ZERO);
         if stall {
             world.add(HostConfig { conduct: Conduct::Stall, ..HostConfig::seed(60_000) }, Duration::ZERO);
@@ -103,27 +99,29 @@ fn a_peer_that_never_answers_costs_little_time() {
 #[test]
 fn leechers_finish_among_themselves_once_the_seed_has_left() {
     let (total, uplink) = (16 * MIB, MIB);
-    let mut world = World::new(geometry(total, 256 * KIB), LATENCY, 4);
+    let mut world = World::new(geometry(total, 256 * KIB), 4);
     let seed = world.add(HostConfig::seed(uplink), Duration::ZERO);
     for _ in 0..6 {
         world.add(HostConfig::leecher(uplink), Duration::from_millis(100));
     }
     // 1.15 copies at the full uplink.
-    world.leave(seed, Duration::from_millis(18_500));
+    world.leave(seed, Duration::from_millis(18_500), Departure::Crash);
     assert!(world.run(LONG));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
-        let mut world = World::new(geometry(4 * MIB, 64 * KIB), LATENCY, seed);
+        let mut world = World::new(geometry(4 * MIB, 64 * KIB), seed);
         world.add(HostConfig::seed(MIB), Duration::ZERO);
         let leechers: Vec<_> = (0..5).map(|_| world.add(HostConfig::leecher(MIB), Duration::from_millis(10))).collect();
         assert!(world.run(LONG));
-        leechers.into_iter().map(|leecher| world.events(leecher).to_vec()).collect::<Vec<_>>()
+        let events: Vec<_> = leechers.into_iter().map(|leecher| world.events(leecher).to_vec()).collect();
+        (world.digest(), events)
     };
     assert_eq!(run(5), run(5));
-    assert_ne!(run(5), run(6));
+    assert_ne!(run(5).0, run(6).0);
+    assert_ne!(run(5).1, run(6).1);
 }
 
 #[test]
@@ -131,7 +129,7 @@ fn fan_out_of_one_to_twenty_four_is_near_the_fluid_limit() {
     let (total, uplink) = (64 * MIB, 9_500_000);
     let (mut all_down, mut all_waste) = (0, 0);
     for seed in 8..11 {
-        let mut world = World::new(geometry(total, 256 * KIB), LATENCY, seed);
+        let mut world = World::new(geometry(total, 256 * KIB), seed);
         world.add(HostConfig::seed(uplink), Duration::ZERO);
         for leecher in 0..24 {
             world.add(HostConfig::leecher(uplink), Duration::from_millis(200 + leecher * 10));
@@ -151,7 +149,7 @@ fn fan_out_of_one_to_twenty_four_is_near_the_fluid_limit() {
 #[test]
 fn free_riders_do_not_stop_the_rest() {
     let (total, uplink) = (16 * MIB, 2_000_000);
-    let mut world = World::new(geometry(total, 128 * KIB), LATENCY, 9);
+    let mut world = World::new(geometry(total, 128 * KIB), 9);
     world.add(HostConfig::seed(uplink), Duration::ZERO);
     let mut add =
         |conduct| world.add(HostConfig { conduct, ..HostConfig::leecher(uplink) }, Duration::from_millis(100));
@@ -168,7 +166,7 @@ fn free_riders_do_not_stop_the_rest() {
 #[test]
 fn slow_uplinks_among_fast_ones_delay_nobody() {
     let total = 16 * MIB;
-    let mut world = World::new(geometry(total, 128 * KIB), LATENCY, 10);
+    let mut world = World::new(geometry(total, 128 * KIB), 10);
     world.add(HostConfig::seed(5_000_000), Duration::ZERO);
     for number in 0..8 {
         let uplink = if number % 2 == 0 { 5_000_000 } else { 500_000 };
@@ -184,7 +182,7 @@ fn slow_uplinks_among_fast_ones_delay_nobody() {
 #[test]
 fn who_comes_late_gets_everything_from_everybody() {
     let (total, uplink) = (8 * MIB, MIB);
-    let mut world = World::new(geometry(total, 128 * KIB), LATENCY, 11);
+    let mut world = World::new(geometry(total, 128 * KIB), 11);
     world.add(HostConfig::seed(uplink), Duration::ZERO);
     (0..4).for_each(|_| _ = world.add(HostConfig::leecher(uplink), Duration::from_millis(100)));
     let joined = Duration::from_secs(60);
@@ -197,8 +195,7 @@ fn who_comes_late_gets_everything_from_everybody() {
 #[test]
 fn two_seeds_do_not_send_the_same() {
     let (total, uplink) = (8 * MIB, MIB);
-    let mut world = World::new(geometry(total, 128 * KIB), LATENCY, 12);
-    world.checking = true;
+    let mut world = World::new(geometry(total, 128 * KIB), 12).with_checking();
     (0..2).for_each(|_| _ = world.add(HostConfig::seed(uplink), Duration::ZERO));
     let leecher = world.add(HostConfig::leecher(uplink), Duration::from_millis(100));
     assert!(world.run(LONG));
@@ -210,8 +207,7 @@ fn two_seeds_do_not_send_the_same() {
 #[test]
 fn two_that_cannot_meet_are_bridged_by_a_third() {
     let (total, uplink) = (4 * MIB, MIB);
-    let mut world = World::new(geometry(total, 64 * KIB), LATENCY, 13);
-    world.checking = true;
+    let mut world = World::new(geometry(total, 64 * KIB), 13).with_checking();
     let seed = world.add(HostConfig::seed(uplink), Duration::ZERO);
     let [behind, _bridge] = [0, 1].map(|_| world.add(HostConfig::leecher(uplink), Duration::from_millis(100)));
     world.cut(seed, behind);
@@ -225,13 +221,12 @@ fn random_world(seed: u64) -> World {
     let piece = (16 * KIB) << random.random_range(0..4);
     let total = random.random_range(1..2 * MIB);
     let latency = Duration::from_millis(random.random_range(0..200));
-    let mut world = World::new(geometry(total, piece), latency, seed);
-    world.checking = true;
+    let mut world = World::new(geometry(total, piece), seed).with_latency(latency).with_checking();
     world.add(HostConfig::seed(random.random_range(50_000..2_000_000)), Duration::ZERO);
     for _ in 0..random.random_range(1..8) {
         let uplink = random.random_range(20_000..2_000_000);
         let conduct = match random.random_range(0..8) {
-            0 => Conduct::Corrupt,
+            0 => Conduct::CORRUPT,
             1 => Conduct::Stall,
             2 => Conduct::FreeRide,
             _ => Conduct::Honest,
@@ -242,7 +237,7 @@ fn random_world(seed: u64) -> World {
         let after = Duration::from_millis(random.random_range(0..5_000));
         let host = world.add(HostConfig { conduct, reserved, ..config }, after);
         if random.random_bool(0.2) {
-            world.leave(host, Duration::from_millis(random.random_range(0..20_000)));
+            world.leave(host, Duration::from_millis(random.random_range(0..20_000)), Departure::Crash);
         }
     }
     world
