@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListene
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use swarm_proto::announce::network_of;
 use swarm_proto::id::InfoHash;
 use swarm_proto::swarm::{Connected, Direction};
 use swarm_proto::wire::Handshake;
@@ -188,7 +189,7 @@ struct Place {
 
 impl Hosts {
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let host = host_of(address);
+        let host = network_of(address);
         let mut counts = self.lock();
         let count = counts.entry(host).or_insert(0);
         if *count >= HALF_OPEN_PER_HOST {
@@ -212,14 +213,6 @@ impl Drop for Place {
                 counts.remove(&self.host);
             }
         }
-    }
-}
-
-/// Whoever has one IPv6 address has 2^64 of them.
-fn host_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -40,13 +40,16 @@
 //! # What happens when it is full
 //! - A torrent beyond `max_torrents` takes the place of one with at most one peer: of 16 chosen at random, empty ones
 //!   first, then the one longest without announce. If all 16 have two peers or more, the newcomer is refused
-//!   ([`StoreFull`]): a flood of made-up torrents cannot push out swarms that are alive.
+//!   ([`StoreRefusal::Full`]): a flood of made-up torrents cannot push out swarms that are alive.
 //! - A peer beyond `max_peers` of a swarm that has [`MOST_PEERS`] or more takes the place of the longest silent of 16
 //!   random peers of that swarm, so that a flood into one swarm hurts no other. In a smaller swarm it takes the place
 //!   of such a torrent with its single peer, else of a peer of its own swarm, else it is refused.
+//! - A network (an IPv4 address, an IPv6 /64) has its [`Rates`] of requests and of newcomers, so that no single one can
+//!   fill the store or keep it busy ([`StoreRefusal::TooOften`]).
 
 mod address;
 mod maintenance;
+mod rate;
 mod sealed;
 mod shard;
 mod snapshot;
@@ -54,7 +57,8 @@ mod store;
 mod swarm;
 
 pub use maintenance::Maintenance;
+pub use rate::{Rate, Rates};
 pub use sealed::{Sealed, SnapshotError, Writer};
 pub use snapshot::Loaded;
 pub use store::{Change, ChangeKind, Dialect, Observer, Store, StoreConfig, StoreStats, StoredPeer};
-pub use store::{DEFAULT_PEERS, MOST_PEERS, StoreAnnounce, StoreFull, StoreReply};
+pub use store::{DEFAULT_PEERS, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};

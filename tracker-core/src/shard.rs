@@ -1,13 +1,15 @@
 //! A part of all torrents, under one lock.
 
 use crate::address::Address;
-use crate::store::{Change, ChangeKind, Dialect, MOST_PEERS, StoreAnnounce, StoreConfig, StoreFull};
+use crate::rate::{Limiter, TooOften};
+use crate::store::{Change, ChangeKind, Dialect, MOST_PEERS, StoreAnnounce, StoreConfig, StoreRefusal};
 use crate::swarm::{Peer, Swarm, Transition};
 use indexmap::IndexMap;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::index;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 use swarm_proto::announce::{AnnounceEvent, PeerAddress};
 use swarm_proto::id::{InfoHash, PeerId};
 
@@ -25,6 +27,7 @@ pub(crate) struct Totals {
     pub(crate) evicted_peers: AtomicU64,
     pub(crate) evicted_torrents: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) limited: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -36,8 +39,10 @@ pub(crate) struct Shard {
 /// What goes with every announce: the second it comes in, the bounds, the counts, and the changes for the observers.
 pub(crate) struct Context<'a> {
     pub(crate) now: u32,
+    pub(crate) instant: Instant,
     pub(crate) config: &'a StoreConfig,
     pub(crate) totals: &'a Totals,
+    pub(crate) limiter: &'a Limiter,
     pub(crate) changes: Vec<Change>,
 }
 
@@ -72,7 +77,7 @@ impl Shard {
         request: &StoreAnnounce,
         wanted: usize,
         context: &mut Context<'_>,
-    ) -> Result<Answer, StoreFull> {
+    ) -> Result<Answer, StoreRefusal> {
         let address = Address::from(request.address);
         let seed = request.left == 0;
         if request.event == AnnounceEvent::Stopped {
@@ -143,12 +148,14 @@ impl Shard {
         info_hash: InfoHash,
         address: &Address,
         context: &mut Context<'_>,
-    ) -> Result<(), StoreFull> {
+    ) -> Result<(), StoreRefusal> {
         let known = self.torrents.get(&info_hash);
         if known.is_some_and(|swarm| swarm.contains(address)) {
             return Ok(());
         }
         let new_torrent = known.is_none();
+        let joined = context.limiter.join(context.instant, address.socket().ip(), 1 + u32::from(new_torrent));
+        joined.map_err(|refusal| limited(refusal, context))?;
         let large = known.is_some_and(|swarm| swarm.len() >= MOST_PEERS);
         if new_torrent && context.totals.torrents.load(Relaxed) >= context.config.max_torrents {
             self.evict_torrent(info_hash, context).ok_or_else(|| refused(context))?;
@@ -205,7 +212,9 @@ impl Shard {
             let seeds_before = swarm.seeds();
             let gone = swarm.expire(since);
             count_seeds(context.totals, seeds_before, swarm.seeds());
-            let forgotten = swarm.len() == 0 && swarm.touched < context.now.saturating_sub(EMPTY_TTL.max(ttl));
+            // Without a count of downloads there is nothing to keep.
+            let kept = if swarm.downloaded == 0 { ttl } else { EMPTY_TTL.max(ttl) };
+            let forgotten = swarm.len() == 0 && swarm.touched < context.now.saturating_sub(kept);
             gone.into_iter().for_each(|peer| context.left(info_hash, peer, None));
             if forgotten {
                 self.drop_torrent(index, context);
@@ -215,9 +224,14 @@ impl Shard {
     }
 }
 
-fn refused(context: &Context<'_>) -> StoreFull {
+fn refused(context: &Context<'_>) -> StoreRefusal {
     context.totals.refused.fetch_add(1, Relaxed);
-    StoreFull
+    StoreRefusal::Full
+}
+
+fn limited(refusal: TooOften, context: &Context<'_>) -> StoreRefusal {
+    context.totals.limited.fetch_add(1, Relaxed);
+    refusal.into()
 }
 
 fn count_seeds(totals: &Totals, before: usize, after: usize) {

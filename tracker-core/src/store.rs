@@ -1,9 +1,10 @@
 //! The store: shards, bounds, observers.
 
 use crate::address::Address;
+use crate::rate::{Limiter, Rates, TooOften};
 use crate::shard::{Context, Shard, Totals};
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub struct StoreConfig {
     pub min_interval: Duration,
     /// Peers are forgotten when they have been silent for so long.
     pub peer_ttl: Duration,
+    /// What one network may do.
+    pub rates: Rates,
     /// For the random choice of peers.
     pub seed: u64,
 }
@@ -48,6 +51,7 @@ impl Default for StoreConfig {
             interval: Duration::from_secs(5 * 60),
             min_interval: Duration::from_secs(60),
             peer_ttl: Duration::from_secs(11 * 60),
+            rates: Rates::default(),
             seed: 0,
         }
     }
@@ -94,10 +98,25 @@ pub struct StoreReply {
     pub peers: Vec<PeerAddress>,
 }
 
-/// The store has no room for this torrent or peer; try again later.
+/// Why the store does not do what it is asked; try again later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the tracker is full")]
-pub struct StoreFull;
+pub enum StoreRefusal {
+    /// There is no room for this torrent or peer.
+    #[error("the tracker is full")]
+    Full,
+    /// The asker's network has done more than [`StoreConfig::rates`] allows.
+    #[error("your network asks too often, or brings in too many peers")]
+    TooOften {
+        /// When it may go on, if it is silent until then.
+        retry_in: Duration,
+    },
+}
+
+impl From<TooOften> for StoreRefusal {
+    fn from(TooOften(retry_in): TooOften) -> Self {
+        Self::TooOften { retry_in }
+    }
+}
 
 /// What happened to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -161,6 +180,8 @@ pub struct StoreStats {
     pub evicted_torrents: u64,
     /// Announces refused because the store was full.
     pub refused: u64,
+    /// Announces, scrapes and questions refused because of [`StoreConfig::rates`].
+    pub limited: u64,
 }
 
 /// All swarms of a tracker; see the crate's front page. Shared by reference among threads.
@@ -170,6 +191,7 @@ pub struct Store {
     start: Instant,
     pub(crate) config: StoreConfig,
     pub(crate) totals: Totals,
+    limiter: Limiter,
     announces: AtomicU64,
     scrapes: AtomicU64,
     observers: RwLock<Vec<Observer>>,
@@ -189,6 +211,7 @@ impl Store {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(config.seed))).collect(),
             hasher: RandomState::new(),
             start: now,
+            limiter: Limiter::new(config.rates, now),
             config,
             totals: Totals::default(),
             announces: AtomicU64::new(0),
@@ -212,8 +235,12 @@ impl Store {
     /// A `stopped` removes the peer and brings no peers; it does nothing if another peer id has taken over the address.
     ///
     /// # Errors
-    /// [`StoreFull`] if the bounds leave no room for a newcomer.
-    pub fn announce(&self, now: Instant, request: &StoreAnnounce) -> Result<StoreReply, StoreFull> {
+    /// [`StoreRefusal`] if the bounds leave no room for a newcomer, or its network has asked too often. A `stopped` is
+    /// never refused.
+    pub fn announce(&self, now: Instant, request: &StoreAnnounce) -> Result<StoreReply, StoreRefusal> {
+        if request.event != AnnounceEvent::Stopped {
+            self.admit(now, request.address.ip(), 1)?;
+        }
         self.announces.fetch_add(1, Relaxed);
         let wanted = request.num_want.map_or(DEFAULT_PEERS, |wanted| MOST_PEERS.min(wanted as usize));
         let (answer, changes) =
@@ -221,6 +248,17 @@ impl Store {
         self.tell(&changes);
         let (seeds, leechers, downloaded, peers) = answer?;
         Ok(StoreReply { complete: count(seeds), incomplete: count(leechers), downloaded, peers })
+    }
+
+    /// Counts so many requests of the network of `ip`; for all that is answered beside announces, which count themselves.
+    ///
+    /// # Errors
+    /// [`StoreRefusal::TooOften`]: not to be answered.
+    pub fn admit(&self, now: Instant, ip: IpAddr, requests: u32) -> Result<(), StoreRefusal> {
+        self.limiter.request(now, ip, requests).map_err(|refusal| {
+            self.totals.limited.fetch_add(1, Relaxed);
+            refusal.into()
+        })
     }
 
     /// Removes a peer, as its connection has ended. Returns whether it was there under this id.
@@ -296,7 +334,7 @@ impl Store {
 
     /// Counts over everything.
     pub fn stats(&self) -> StoreStats {
-        let Totals { torrents, peers, seeds, evicted_peers, evicted_torrents, refused } = &self.totals;
+        let Totals { torrents, peers, seeds, evicted_peers, evicted_torrents, refused, limited } = &self.totals;
         StoreStats {
             torrents: torrents.load(Relaxed) as u64,
             peers: peers.load(Relaxed) as u64,
@@ -306,6 +344,7 @@ impl Store {
             evicted_peers: evicted_peers.load(Relaxed),
             evicted_torrents: evicted_torrents.load(Relaxed),
             refused: refused.load(Relaxed),
+            limited: limited.load(Relaxed),
         }
     }
 
@@ -316,7 +355,8 @@ impl Store {
     }
 
     pub(crate) fn context(&self, now: Instant) -> Context<'_> {
-        Context { now: self.second(now), config: &self.config, totals: &self.totals, changes: Vec::new() }
+        let (config, totals, limiter) = (&self.config, &self.totals, &self.limiter);
+        Context { now: self.second(now), instant: now, config, totals, limiter, changes: Vec::new() }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the remainder is less than the number of shards")]

@@ -1,8 +1,9 @@
 //! How many connections there may be: in all, and from one network.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use swarm_proto::announce::network_of;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The open connections by network.
@@ -77,11 +78,7 @@ fn lock(counts: &Counts) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
 /// Whom a connection is counted for: an IPv4 address, or the /64 that one IPv6 user has to himself. This machine may
 /// take all: a proxy brings everybody from there.
 fn network(ip: IpAddr) -> Option<IpAddr> {
-    match ip.to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V4(ip) => Some(ip.into()),
-        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()),
-    }
+    (!ip.to_canonical().is_loopback()).then(|| network_of(ip))
 }
 
 #[cfg(test)]

@@ -17,10 +17,12 @@ use swarm_proto::announce::AnnounceReply;
 use swarm_proto::announce::http::{
     HttpAnnounce, QueryError, encode_failure, encode_reply, encode_scrape, parse_query, parse_scrape_query,
 };
-use swarm_tracker_core::{Dialect, Store, StoreAnnounce};
+use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal};
 
 /// When a client that found the tracker full may come again.
 const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
+/// When a client whose network asked too often may come again: a minute fills a good part of its bucket.
+const TOO_OFTEN_RETRY: Duration = Duration::from_secs(60);
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -64,6 +66,7 @@ struct Stats {
     announces: u64,
     scrapes: u64,
     refused: u64,
+    limited: u64,
     evicted_torrents: u64,
     evicted_peers: u64,
     http_requests: u64,
@@ -91,7 +94,7 @@ impl Routes {
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
         match path.as_ref() {
             "/announce" => response(StatusCode::OK, PLAIN, self.announce(asker, query)),
-            "/scrape" => response(StatusCode::OK, PLAIN, self.scrape(query)),
+            "/scrape" => response(StatusCode::OK, PLAIN, self.scrape(asker, query)),
             path => match (self.pages.get(path), path) {
                 (Some(page), _) => response(StatusCode::OK, page.content_type.clone(), page.body.clone()),
                 (None, "/") => response(StatusCode::OK, HTML, self.front_page()),
@@ -121,7 +124,7 @@ impl Routes {
         };
         let stored = match self.store.announce(Instant::now(), &request) {
             Ok(stored) => stored,
-            Err(full) => return encode_failure(&full.to_string(), Some(FULL_RETRY)),
+            Err(refusal) => return refused(refusal),
         };
         let config = self.store.config();
         let reply = AnnounceReply {
@@ -137,9 +140,13 @@ impl Routes {
         encode_reply(&reply, Some(stored.downloaded), form)
     }
 
-    fn scrape(&self, query: &str) -> Vec<u8> {
+    fn scrape(&self, asker: IpAddr, query: &str) -> Vec<u8> {
         match parse_scrape_query(query) {
             Ok(hashes) => {
+                let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+                if let Err(refusal) = self.store.admit(Instant::now(), asker, cost) {
+                    return refused(refusal);
+                }
                 let entries = self.store.scrape(&hashes);
                 encode_scrape(&hashes.into_iter().zip(entries).collect::<Vec<_>>())
             }
@@ -162,6 +169,7 @@ impl Routes {
             announces: stats.announces,
             scrapes: stats.scrapes,
             refused: stats.refused,
+            limited: stats.limited,
             evicted_torrents: stats.evicted_torrents,
             evicted_peers: stats.evicted_peers,
             http_requests: self.requests.load(Relaxed),
@@ -195,6 +203,14 @@ impl Routes {
         page.push_str("</body></html>\n");
         page
     }
+}
+
+fn refused(refusal: StoreRefusal) -> Vec<u8> {
+    let retry = match refusal {
+        StoreRefusal::Full => FULL_RETRY,
+        StoreRefusal::TooOften { .. } => TOO_OFTEN_RETRY,
+    };
+    encode_failure(&refusal.to_string(), Some(retry))
 }
 
 fn response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use swarm_proto::announce::Reach;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{PeerChange, PeerList, TrackerMessage};
-use swarm_tracker_core::{Change, ChangeKind, Dialect, Store, StoreAnnounce, StoreFull, StoreReply};
+use swarm_tracker_core::{Change, ChangeKind, Dialect, Store, StoreAnnounce, StoreRefusal, StoreReply};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout_at;
 
@@ -66,7 +66,7 @@ impl Hub {
     }
 
     /// Puts a peer into the swarm, or renews it, and subscribes its connection.
-    pub(crate) fn serve(&self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, StoreFull> {
+    pub(crate) fn serve(&self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, StoreRefusal> {
         let mut shard = self.shard(&announce.info_hash);
         let reply = self.store.announce(Instant::now(), announce)?;
         let subscription = Subscription { subscriber: subscriber.clone(), seed: announce.left == 0 };

@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 use swarm_proto::announce::Reach;
 use swarm_proto::id::InfoHash;
 use swarm_proto::limits;
@@ -20,11 +21,14 @@ use swarm_proto::native::{
     CatalogueEntry, CatalogueFile, Name, Online, PeerList, Publication, Refusal, RefusalCode, Request, Response, Serve,
     Serving, Session, Stop, Token, TorrentKey, VERSION,
 };
-use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreReply};
+use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};
 use tokio::sync::mpsc::Sender;
 
 /// Seconds after which a peer may try again where a limit was reached.
 pub(crate) const FULL_RETRY_S: u32 = 60;
+
+/// A publication costs its reader and the disk as much as so many announces.
+const PUBLICATION_COST: u32 = 10;
 
 /// What happens to the connection behind an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +84,11 @@ impl PeerSession {
         let Some(peer) = self.online.clone() else {
             return (Err(Refusal::new(RefusalCode::NotOnline, "O comes first")), After::Continue);
         };
+        // Torrents that are served count for themselves, once they are announced.
+        let counted = !matches!(request, Request::Offline | Request::Alive | Request::Stop(_) | Request::Serve(_));
+        if counted && let Err(refusal) = self.shared.store.admit(Instant::now(), self.remote, 1) {
+            return (Err(refused(refusal)), After::Continue);
+        }
         let answer = match request {
             Request::Offline => {
                 self.end_torrents();
@@ -117,6 +126,9 @@ impl PeerSession {
 
     async fn serve(&mut self, peer: &OnlinePeer, serve: Serve) -> Result<Response, Refusal> {
         let serves = peer.address.port() != 0;
+        if serve.publication.is_some() {
+            self.shared.store.admit(Instant::now(), self.remote, PUBLICATION_COST).map_err(refused)?;
+        }
         if !serves && serve.publication.is_none() {
             return Err(Refusal::new(RefusalCode::NoPort, "a peer that takes no connections cannot serve"));
         }
@@ -142,10 +154,7 @@ impl PeerSession {
     }
 
     fn announce(&mut self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, Refusal> {
-        let full = |full: swarm_tracker_core::StoreFull| {
-            Refusal::new(RefusalCode::Full, &full.to_string()).retry_in(FULL_RETRY_S)
-        };
-        let reply = self.shared.hub.serve(announce, subscriber).map_err(full)?;
+        let reply = self.shared.hub.serve(announce, subscriber).map_err(refused)?;
         self.torrents.insert(announce.info_hash);
         self.registration.serves(self.torrents.len());
         Ok(reply)
@@ -237,6 +246,10 @@ impl Drop for PeerSession {
     fn drop(&mut self) {
         self.end_torrents();
     }
+}
+
+fn refused(refusal: StoreRefusal) -> Refusal {
+    Refusal::new(RefusalCode::Full, &refusal.to_string()).retry_in(FULL_RETRY_S)
 }
 
 fn list(reply: StoreReply) -> PeerList {

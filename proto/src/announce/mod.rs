@@ -7,7 +7,7 @@ pub mod http;
 mod reach;
 mod schedule;
 
-pub use reach::Reach;
+pub use reach::{Reach, network_of};
 pub use schedule::{Announced, Announcer, AnnouncerConfig, STOP_TIMEOUT, Totals};
 
 use crate::id::{InfoHash, PeerId};

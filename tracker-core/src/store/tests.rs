@@ -141,14 +141,16 @@ fn completions_are_counted_once() {
 fn silent_peers_expire_and_empty_torrents_too() {
     let (store, now) = store(StoreConfig::default());
     let ttl = store.config().peer_ttl;
-    (0..1_000)
-        .for_each(|n| drop(store.announce(now, &StoreAnnounce { info_hash: torrent(n % 500), ..announce(n, 0) })));
+    for n in 0..1_000 {
+        let event = if n % 2 == 0 { AnnounceEvent::Completed } else { AnnounceEvent::Started };
+        store.announce(now, &StoreAnnounce { info_hash: torrent(n % 500), event, ..announce(n, 0) }).unwrap();
+    }
     let later = now + ttl;
     store.announce(later, &StoreAnnounce { info_hash: torrent(0), ..announce(0, 0) }).unwrap();
     assert_eq!(store.expire(later), 0, "not yet");
     assert_eq!(store.expire(later + Duration::from_secs(1)), 999);
     let stats = store.stats();
-    assert_eq!((stats.torrents, stats.peers, stats.seeds), (500, 1, 1));
+    assert_eq!((stats.torrents, stats.peers, stats.seeds), (250, 1, 1), "those with downloads are kept for a day");
     store.expire(now + Duration::from_secs(24 * 3_600 + 100));
     let stats = store.stats();
     assert_eq!((stats.torrents, stats.peers, stats.seeds), (1, 0, 0), "the one that was renewed is younger");
@@ -165,7 +167,7 @@ fn the_number_of_torrents_is_bounded() {
         }
     }
     for n in 1_000..20_000 {
-        let flood = StoreAnnounce { info_hash: torrent(n), ..announce(3, 0) };
+        let flood = StoreAnnounce { info_hash: torrent(n), ..announce(n, 0) };
         let _ = store.announce(now + Duration::from_secs(1), &flood);
         assert!(store.stats().torrents <= 200);
     }
@@ -187,7 +189,7 @@ fn the_number_of_peers_is_bounded() {
     assert!(ids.filter(|id| *id < 4_000).count() < 10, "the silent go first");
     let other = StoreAnnounce { info_hash: torrent(7), ..announce(1, 0) };
     let refused = store.announce(now, &other);
-    assert!(refused == Err(StoreFull) || store.stats().peers <= 100);
+    assert!(refused == Err(StoreRefusal::Full) || store.stats().peers <= 100);
 }
 
 #[test]
@@ -272,4 +274,42 @@ fn asking_without_announcing_brings_peers_and_leaves_no_trace() {
     assert!(store.choose(&HASH, reader.address, &reader.peer_id, Some(0)).peers.is_empty());
     assert_eq!(store.choose(&torrent(9), reader.address, &reader.peer_id, None).complete, 0);
     assert_eq!((store.stats().peers, store.stats().torrents), (2, 1));
+}
+
+#[test]
+fn one_network_holds_a_bounded_part_of_the_store() {
+    let (store, now) = store(StoreConfig::default());
+    // An hour of ten made-up peers a second, in one swarm and in many, from one address and from one /64.
+    for n in 0..36_000_u32 {
+        let at = now + Duration::from_millis(u64::from(n) * 100);
+        let [.., a, b, c] = n.to_be_bytes();
+        let port = u16::from_be_bytes([b, c]).max(1);
+        let v6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, u16::from(a), u16::from(b), u16::from(c), 1], port));
+        let made_up = StoreAnnounce { address: SocketAddr::from(([192, 0, 2, 1], port)), ..announce(1, 9) };
+        let _ = store.announce(at, &made_up);
+        let _ = store
+            .announce(at, &StoreAnnounce { address: v6, info_hash: torrent(u16::from_be_bytes([b, c])), ..made_up });
+        if n % 1_000 == 0 {
+            store.expire(at);
+            assert!(store.stats().peers <= 2 * (5_000 + 5 * 770), "{:?}", store.stats());
+        }
+    }
+    let stats = store.stats();
+    assert!(stats.limited > 20_000 && stats.torrents < 8_400, "{stats:?}");
+    let end = now + Duration::from_secs(3_600);
+    assert!(store.announce(end, &announce(7, 0)).is_ok(), "others are served");
+}
+
+#[test]
+fn a_flood_from_one_address_is_refused_and_may_still_leave() {
+    let (store, now) = store(StoreConfig::default());
+    let flooder = announce(1, 9);
+    let answered = (0..10_000).filter(|_| store.announce(now, &flooder).is_ok()).count();
+    assert_eq!(answered, 5_000);
+    let refusal = store.announce(now, &flooder).unwrap_err();
+    assert_eq!(refusal, StoreRefusal::TooOften { retry_in: Duration::from_millis(20) });
+    assert!(store.admit(now, flooder.address.ip(), 74).is_err(), "scrapes count too");
+    store.announce(now, &StoreAnnounce { event: AnnounceEvent::Stopped, ..flooder }).unwrap();
+    assert_eq!(store.stats().peers, 0);
+    assert!(store.announce(now + Duration::from_secs(1), &flooder).is_ok());
 }
