@@ -285,7 +285,8 @@ fn one_network_holds_a_bounded_part_of_the_store() {
         let [.., a, b, c] = n.to_be_bytes();
         let port = u16::from_be_bytes([b, c]).max(1);
         let v6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, u16::from(a), u16::from(b), u16::from(c), 1], port));
-        let made_up = StoreAnnounce { address: SocketAddr::from(([192, 0, 2, 1], port)), ..announce(1, 9) };
+        let address = SocketAddr::from(([192, 0, 2, 1], port));
+        let made_up = StoreAnnounce { address, num_want: Some(0), ..announce(1, 9) };
         let _ = store.announce(at, &made_up);
         let _ = store
             .announce(at, &StoreAnnounce { address: v6, info_hash: torrent(u16::from_be_bytes([b, c])), ..made_up });
@@ -304,6 +305,7 @@ fn one_network_holds_a_bounded_part_of_the_store() {
 fn a_flood_from_one_address_is_refused_and_may_still_leave() {
     let (store, now) = store(StoreConfig::default());
     let flooder = announce(1, 9);
+    let flooder = StoreAnnounce { num_want: Some(0), ..flooder };
     let answered = (0..10_000).filter(|_| store.announce(now, &flooder).is_ok()).count();
     assert_eq!(answered, 5_000);
     let refusal = store.announce(now, &flooder).unwrap_err();
