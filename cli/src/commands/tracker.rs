@@ -75,6 +75,7 @@ fn store_config(service: &ServiceArguments) -> StoreConfig {
         interval,
         min_interval: usual.min_interval.min(interval),
         peer_ttl: usual.peer_ttl.max(interval.saturating_mul(2)),
+        rates: usual.rates,
         seed: rand::random(),
     }
 }
