@@ -11,7 +11,7 @@ Exit codes:
     2  the command line is wrong
     3  a metainfo file is wrong or cannot be had
     4  the disk: not found, not allowed, full, in the way, in use by another process
-    5  no peers within --give-up
+    5  no peers within --give-up (if the disk kept anything from coming, 4)
     6  the network: an address in use, a tracker or catalogue that cannot be reached or says no
     7  anything else
   130  interrupted before the work was done";

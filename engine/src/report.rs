@@ -22,7 +22,7 @@ pub enum State {
     Seeding,
     /// Nothing is transferred until `resume`.
     Paused,
-    /// The disk refuses writes; goes on by itself when it takes them again.
+    /// The disk refuses writes, or the folder is not there; goes on by itself when that is over.
     Blocked,
     /// Ended on request.
     Stopped,
@@ -188,6 +188,16 @@ impl Reporter {
         self.status.send_modify(|status| status.error = Some(text.clone()));
         self.state(State::Failed);
         self.event(TorrentEvent::Failed { text });
+    }
+}
+
+impl Drop for Reporter {
+    /// A torrent whose task panics ends like any other that fails: whoever waits for it must know.
+    fn drop(&mut self) {
+        let ended = self.status.borrow().state.has_ended();
+        if std::thread::panicking() && !ended {
+            self.failed("ended by a fault of this program: please report it with the log".to_owned());
+        }
     }
 }
 

@@ -186,6 +186,8 @@ pub(crate) struct Context {
     pub(crate) dials: Arc<Semaphore>,
     /// Permits to hash and write pieces: more than one a core would only use more memory.
     pub(crate) disk: Arc<Semaphore>,
+    /// The turn of the torrents in hashing again what they have served.
+    pub(crate) scrub: Arc<Semaphore>,
     pub(crate) files: Arc<FilePool>,
     pub(crate) trackers: Trackers,
 }
@@ -237,6 +239,7 @@ impl Session {
             download_limit: Arc::new(RateLimiter::new(config.download_limit, now)),
             dials: Arc::new(Semaphore::new(DIALS)),
             disk: Arc::new(Semaphore::new(cores)),
+            scrub: Arc::new(Semaphore::new(1)),
             files,
             trackers: Trackers::new(),
             config,
@@ -288,7 +291,11 @@ impl Session {
         let (reporter, reports) = report::channel();
         let mut torrents = self.inner.torrents();
         while torrents.try_join_next().is_some() {}
-        torrents.spawn(opened.run(inlets, reporter));
+        let door = DoorOf { doors: Arc::clone(&self.inner.context.doors), info_hash };
+        torrents.spawn(async move {
+            let _door = door;
+            opened.run(inlets, reporter).await;
+        });
         drop(torrents);
         Ok(Torrent::new(info_hash, requests, reports, Arc::clone(&self.inner)))
     }
@@ -319,6 +326,20 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.listener.abort();
         self.torrents().detach_all();
+    }
+}
+
+/// Closes the door of a torrent whose task panics; all others close it themselves, before others hear of their end.
+struct DoorOf {
+    doors: Arc<Doors>,
+    info_hash: InfoHash,
+}
+
+impl Drop for DoorOf {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.doors.close(self.info_hash);
+        }
     }
 }
 

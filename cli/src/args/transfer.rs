@@ -88,7 +88,12 @@ pub(crate) struct FetchArguments {
     #[arg(long)]
     pub(crate) sequential: bool,
 
-    /// Give up when nothing has come for so long, such as 30s; by default never.
+    /// Hash what is on disk already before the first byte moves, even if a record says that it is right.
+    #[arg(long)]
+    pub(crate) verify_first: bool,
+
+    /// Give up when nothing has come for so long, such as 30s, be it for the lack of peers or of room on the disk; by
+    /// default never.
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) give_up: Option<Duration>,
 

@@ -8,7 +8,7 @@ use crate::render::bars::Screen;
 use crate::render::text;
 use crate::signals::Stop;
 use swarm_engine::disk::{Allocation, ForeignFiles};
-use swarm_engine::{AddTorrent, FetchOptions, Order, Purpose};
+use swarm_engine::{AddTorrent, FetchOptions, Order, Purpose, Verify};
 use swarm_proto::metainfo::Metainfo;
 
 /// Fetches, and serves afterwards if that was asked for.
@@ -31,6 +31,7 @@ async fn fetch(arguments: &FetchArguments, screen: Screen, stop: &mut Stop) -> R
     for metainfo in metainfos {
         let torrent = AddTorrent {
             purpose: Purpose::Fetch(options(arguments)),
+            verify: if arguments.verify_first { Verify::Everything } else { Verify::Changed },
             trackers: arguments.transfer.trackers.clone(),
             peers: arguments.transfer.peers.iter().map(ToString::to_string).collect(),
             ..AddTorrent::fetch(metainfo, &arguments.output)

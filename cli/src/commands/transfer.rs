@@ -336,8 +336,12 @@ impl Party {
             }
             () if self.is_hopeless(index, &status) => {
                 let given = text::duration(self.give_up.unwrap_or_default());
-                self.complain(index, &format!("gave up: nothing came for {given} ({})", peers(&status.stats)))?;
-                self.end(index, Exit::NoPeers)
+                let (why, exit) = match (status.state, &status.error) {
+                    (State::Blocked, Some(error)) => (error.clone(), Exit::Disk),
+                    _ => (peers(&status.stats), Exit::NoPeers),
+                };
+                self.complain(index, &format!("gave up: nothing came for {given} ({why})"))?;
+                self.end(index, exit)
             }
             () => Ok(()),
         }
@@ -346,7 +350,7 @@ impl Party {
     /// Whether nothing has come for as long as the user waits.
     fn is_hopeless(&mut self, index: usize, status: &TorrentStatus) -> bool {
         let (Some(give_up), Some(transfer)) = (self.give_up, self.transfers.get_mut(index)) else { return false };
-        let waits = status.state == State::Downloading && !status.complete;
+        let waits = matches!(status.state, State::Downloading | State::Blocked) && !status.complete;
         if !waits || status.stats.downloaded != transfer.received.1 {
             transfer.received = (Instant::now(), status.stats.downloaded);
         }

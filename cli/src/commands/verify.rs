@@ -14,6 +14,9 @@ use swarm_engine::disk::{self, DiskError, Storage, VerifyReport};
 use swarm_proto::layout::FileIndex;
 use swarm_proto::metainfo::Metainfo;
 
+/// What is known of a file that has a part of a wrong piece, while another file has the rest.
+const SHARING: &str = "shares a bad piece";
+
 /// The outcome as `--json` prints it.
 #[derive(Serialize, Debug)]
 struct Outcome<'a> {
@@ -64,8 +67,10 @@ impl<'a> Outcome<'a> {
         };
         let mut bad_files = bad(&report.missing_files, "missing");
         bad_files.extend(bad(&report.wrong_lengths, "wrong length"));
-        let others = report.damaged_files.iter().filter(|index| !report.wrong_lengths.contains(index)).copied();
-        bad_files.extend(bad(&others.collect::<Vec<_>>(), "damaged"));
+        for (files, reason) in [(&report.damaged_files, "damaged"), (&report.sharing_files, SHARING)] {
+            let others = files.iter().filter(|index| !report.wrong_lengths.contains(index)).copied();
+            bad_files.extend(bad(&others.collect::<Vec<_>>(), reason));
+        }
         bad_files.sort_by_key(|file| file.path);
         Self {
             ok: report.is_complete(),
@@ -87,7 +92,7 @@ impl<'a> Outcome<'a> {
             let _infallible = write!(lines, " ({})", ranges(&self.bad_pieces));
         }
         for file in &self.bad_files {
-            let _infallible = write!(lines, "\n{:13} {}", file.reason, text::printable(file.path));
+            let _infallible = write!(lines, "\n{:19} {}", file.reason, text::printable(file.path));
         }
         lines
     }

@@ -6,15 +6,17 @@
 //! already, the connection is lost.
 //!
 //! The price of `sendfile`: what waits in a socket are the file's own pages. A program that overwrites a file in place, or
-//! cuts it off within a page, changes these too, until the look at the file notices; the connection is then reset, so
-//! that the rest does not leave.
+//! cuts it off within a page, changes these too. So the open file is looked at in front of each block and again behind it,
+//! before the block counts as sent; the connection of a file that has changed is reset, so that the rest does not leave.
 
+use crate::disk::Stamp;
 use crate::limiter::RateLimiter;
 use rustix::net::{SendFlags, send, sockopt::set_tcp_cork};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swarm_proto::geometry::{BLOCK_LENGTH, Block};
@@ -67,6 +69,8 @@ pub(crate) enum Span {
     File {
         /// Open for reading.
         file: Arc<File>,
+        /// What it was when it was found right.
+        stamp: Stamp,
         /// Where.
         offset: u64,
         /// How many.
@@ -176,7 +180,7 @@ impl Sender {
             if !self.send_control(stream)? {
                 return Ok(Turn::Full);
             }
-            match self.send_payload(stream, limiter)? {
+            match self.send_payload(stream, source, limiter)? {
                 Turn::Idle => sent.extend(self.upload.take().map(|upload| Sent::Done(upload.block))),
                 turn => {
                     // What is in the socket must not wait for the next token.
@@ -244,12 +248,22 @@ impl Sender {
     }
 
     /// Sends the rest of the block under way; [`Turn::Idle`] when it is out, or when there is none.
-    fn send_payload(&mut self, stream: &TcpStream, limiter: &RateLimiter) -> Result<Turn, SendError> {
+    fn send_payload(
+        &mut self,
+        stream: &TcpStream,
+        source: &dyn Source,
+        limiter: &RateLimiter,
+    ) -> Result<Turn, SendError> {
         let Some(upload) = &mut self.upload else { return Ok(Turn::Idle) };
         while let Some(span) = upload.spans.front_mut() {
             let left = span.length();
             if left == 0 {
+                let has_changed = span.has_changed();
                 upload.spans.pop_front();
+                // We may have written to it ourselves: the source knows.
+                if has_changed && source.spans(upload.block).is_none() {
+                    return Err(SendError::Unreadable(upload.block, io::Error::other("the file has changed")));
+                }
                 continue;
             }
             let granted = match limiter.take(Instant::now(), usize::try_from(left).unwrap_or(usize::MAX)) {
@@ -288,6 +302,14 @@ impl Span {
     fn length(&self) -> u64 {
         match self {
             Self::File { length, .. } | Self::Zeros { length } => *length,
+        }
+    }
+
+    /// Whether the file is not what it was in front of the block.
+    fn has_changed(&self) -> bool {
+        match self {
+            Self::File { file, stamp, .. } => Stamp::of(file, Path::new("")).ok().as_ref() != Some(stamp),
+            Self::Zeros { .. } => false,
         }
     }
 

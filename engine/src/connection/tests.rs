@@ -1,8 +1,10 @@
 //! Two connections over loopback, driven as a torrent task would.
 
 use super::*;
+use crate::disk::Stamp;
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant as StdInstant;
 use swarm_proto::geometry::BLOCK_LENGTH;
 
@@ -24,7 +26,8 @@ impl Source for TestSource {
         }
         // The last block of the torrent is not to be had.
         let half = length / 2;
-        let file = |offset, length| Span::File { file: Arc::clone(&self.file), offset, length };
+        let stamp = Stamp::of(&self.file, Path::new("")).unwrap();
+        let file = |offset, length| Span::File { file: Arc::clone(&self.file), stamp, offset, length };
         (offset + length < TOTAL).then(|| vec![file(offset, half), file(offset + half, length - half)])
     }
 

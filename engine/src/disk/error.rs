@@ -90,6 +90,14 @@ pub enum DiskError {
         /// The length in bytes that the read needed.
         needed: u64,
     },
+    /// The bytes of a piece are wrong although the file looks as it did when they were right.
+    #[error("{} has wrong bytes in piece {piece}, and nothing has written to it: check the disk and the memory", path.display())]
+    Rotten {
+        /// The file in which the piece begins.
+        path: PathBuf,
+        /// The piece's number.
+        piece: u32,
+    },
     /// Something that is not a regular file stands where one belongs.
     #[error("{} is {found}, not a regular file: move it away", path.display())]
     NotRegular {
@@ -177,6 +185,7 @@ impl DiskError {
             | Self::InUse { path }
             | Self::Changed { path }
             | Self::Truncated { path, .. }
+            | Self::Rotten { path, .. }
             | Self::NotRegular { path, .. }
             | Self::UnsafePath { path }
             | Self::Refused { path, .. } => Some(path),

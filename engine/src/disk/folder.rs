@@ -13,14 +13,49 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A folder that was open when this was made; renaming it does not lead astray.
 #[derive(Debug)]
 pub struct Folder {
-    handle: OwnedFd,
+    handle: RwLock<Arc<OwnedFd>>,
     path: PathBuf,
+    /// `path` from the root, so that it means the same as long as the process lives.
+    place: PathBuf,
     /// Cleared when the kernel, or a filter in front of it, does not know `openat2`.
     has_openat2: AtomicBool,
+}
+
+/// Which folder or file an open one is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    /// No name leads to it any more.
+    pub(super) is_deleted: bool,
+}
+
+impl Identity {
+    fn from_stat(stat: &Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino, is_deleted: stat.st_nlink == 0 }
+    }
+
+    pub(super) fn is_same(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// What is now at the place at which a folder was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// The folder; or it was renamed, and the handle leads to it.
+    Ours,
+    /// Nothing, and the folder is deleted.
+    Nothing,
+    /// Another folder, and ours is deleted.
+    Successor,
+    /// Another folder, while ours lives on: it was unmounted, mounted over, or moved away.
+    Stranger,
 }
 
 /// How to open a file.
@@ -64,9 +99,51 @@ impl Stamp {
 impl Folder {
     /// Opens a folder that exists. Symbolic links in `path` itself are followed: the user named it.
     pub fn open(path: &Path) -> Result<Self, DiskError> {
+        let place = std::path::absolute(path).map_err(DiskError::system(Operation::Open, path))?;
+        let handle = RwLock::new(Arc::new(Self::handle_of(path)?));
+        Ok(Self { handle, path: path.to_owned(), place, has_openat2: AtomicBool::new(true) })
+    }
+
+    fn handle_of(path: &Path) -> Result<OwnedFd, DiskError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(DiskError::system(Operation::Open, path))?;
-        Ok(Self { handle, path: path.to_owned(), has_openat2: AtomicBool::new(true) })
+        rustix::fs::open(path, flags, Mode::empty()).map_err(DiskError::system(Operation::Open, path))
+    }
+
+    fn handle(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.handle.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is now at the place at which this was opened. An error of the file system itself is one here too.
+    pub(super) fn place(&self) -> Result<Place, DiskError> {
+        let error = || DiskError::system::<Errno>(Operation::Open, &self.path);
+        let ours = Identity::from_stat(&rustix::fs::fstat(&*self.handle()).map_err(error())?);
+        match rustix::fs::stat(&self.place).map(|stat| Identity::from_stat(&stat)) {
+            Ok(now) if !now.is_same(ours) => Ok(if ours.is_deleted { Place::Successor } else { Place::Stranger }),
+            Ok(_) if !ours.is_deleted => Ok(Place::Ours),
+            Ok(_) => Ok(Place::Nothing),
+            Err(Errno::NOENT | Errno::NOTDIR) if ours.is_deleted => Ok(Place::Nothing),
+            // Who may not look at the way to it may still use the handle.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(Place::Ours),
+            Err(code) => Err(error()(code)),
+        }
+    }
+
+    /// Which one an open file or folder is.
+    pub(super) fn identity(open: &File) -> Result<Identity, DiskError> {
+        let stat = rustix::fs::fstat(open).map_err(DiskError::system(Operation::Inspect, Path::new("")))?;
+        Ok(Identity::from_stat(&stat))
+    }
+
+    /// What is at the place of this folder now, as a folder of its own.
+    pub(super) fn successor(&self) -> Result<Self, DiskError> {
+        Ok(Self { path: self.path.clone(), ..Self::open(&self.place)? })
+    }
+
+    /// Goes over to another folder, and leaves its own to that one.
+    pub(super) fn exchange(&self, other: &Self) {
+        let theirs = other.handle();
+        let ours = std::mem::replace(&mut *self.handle.write().unwrap_or_else(PoisonError::into_inner), theirs);
+        *other.handle.write().unwrap_or_else(PoisonError::into_inner) = ours;
     }
 
     /// Opens a folder, made first with the folders above it if it is not there.
@@ -103,7 +180,13 @@ impl Folder {
         let path = self.display_path(relative);
         let stat = rustix::fs::fstat(&handle).map_err(DiskError::system(Operation::Inspect, &path))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(File::from(handle)),
+            FileType::RegularFile => {
+                let file = File::from(handle);
+                if access == Access::Create {
+                    fault::note(&fault::Deed::Made(&file, &path));
+                }
+                Ok(file)
+            }
             other => Err(DiskError::NotRegular { path, found: name_of(other) }),
         }
     }
@@ -112,7 +195,7 @@ impl Folder {
     pub fn open_folder(&self, relative: &Path) -> Result<File, DiskError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = if relative.as_os_str().is_empty() {
-            rustix::fs::openat(&self.handle, c".", flags, Mode::empty())
+            rustix::fs::openat(&*self.handle(), c".", flags, Mode::empty())
         } else {
             self.resolve(relative, flags)
         };
@@ -172,7 +255,9 @@ impl Folder {
         result.map_err(|code| match code {
             Errno::EXIST => DiskError::ForeignFile { path: self.display_path(to) },
             code => self.explain(Operation::Rename, from, code),
-        })
+        })?;
+        fault::note(&fault::Deed::Renamed(&self.display_path(from), &self.display_path(to)));
+        Ok(())
     }
 
     /// Runs a system call below the handle of the folder `relative` (empty: this one).
@@ -182,7 +267,7 @@ impl Folder {
         call: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         if relative.as_os_str().is_empty() {
-            return call(self.handle.as_fd());
+            return call(self.handle().as_fd());
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         call(self.resolve(relative, flags)?.as_fd())
@@ -197,30 +282,31 @@ impl Folder {
             fault::point()?;
         }
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        let handle = self.handle();
         if self.has_openat2.load(Ordering::Relaxed) {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match retry(|| rustix::fs::openat2(&self.handle, relative, flags, mode, resolve)) {
+            match retry(|| rustix::fs::openat2(&*handle, relative, flags, mode, resolve)) {
                 // A filter may answer EPERM for what it does not know; the walk below meets the same EPERM if it is real.
                 Err(Errno::NOSYS | Errno::PERM) => (),
                 other => return other,
             }
-            if probe_is_refused(&self.handle) {
+            if probe_is_refused(&handle) {
                 self.has_openat2.store(false, Ordering::Relaxed);
             }
         }
-        self.walk(relative, flags, mode)
+        Self::walk(&handle, relative, flags, mode)
     }
 
     /// `resolve` for kernels without `openat2`: one element at a time, none of them a symbolic link.
-    fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    fn walk(handle: &OwnedFd, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = relative.file_name().ok_or(Errno::INVAL)?;
         let mut current: Option<OwnedFd> = None;
         for element in relative.parent().into_iter().flat_map(Path::components) {
-            let above = current.as_ref().map_or(self.handle.as_fd(), OwnedFd::as_fd);
+            let above = current.as_ref().map_or(handle.as_fd(), OwnedFd::as_fd);
             current = Some(retry(|| rustix::fs::openat(above, element.as_os_str(), step, Mode::empty()))?);
         }
-        let above = current.as_ref().map_or(self.handle.as_fd(), OwnedFd::as_fd);
+        let above = current.as_ref().map_or(handle.as_fd(), OwnedFd::as_fd);
         retry(|| rustix::fs::openat(above, name, flags | OFlags::NOFOLLOW, mode))
     }
 
@@ -355,7 +441,7 @@ mod tests {
         let (_temporary, folders) = folders();
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let escaped =
-            rustix::fs::openat2(&folders[0].handle, "../x", OFlags::CREATE | OFlags::RDWR, Mode::RUSR, resolve);
+            rustix::fs::openat2(&*folders[0].handle(), "../x", OFlags::CREATE | OFlags::RDWR, Mode::RUSR, resolve);
         assert!(matches!(escaped, Err(Errno::XDEV | Errno::NOSYS | Errno::PERM)));
     }
 
@@ -409,7 +495,8 @@ mod tests {
             std::fs::write(inside.join("new"), b"foreign").unwrap();
             let (from, to) = (Path::new("new.part"), Path::new("new"));
             assert!(matches!(folder.rename(from, to), Err(DiskError::ForeignFile { .. })));
-            let handle = folder.handle.as_fd();
+            let handle = folder.handle();
+            let handle = handle.as_fd();
             assert_eq!(rename_by_link(handle, from.as_os_str(), to.as_os_str()), Err(Errno::EXIST));
             assert_eq!(std::fs::read(inside.join("new")).unwrap(), b"foreign");
             std::fs::remove_file(inside.join("new")).unwrap();

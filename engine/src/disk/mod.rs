@@ -5,11 +5,13 @@
 
 pub mod create;
 mod error;
-mod fault;
+pub(crate) mod fault;
 mod file_pool;
 mod folder;
 mod hash;
 mod positioned;
+#[cfg(test)]
+mod power_cut;
 pub mod resume;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -21,5 +23,5 @@ pub(crate) use file_pool::descriptor_limit;
 pub use file_pool::{FileKey, FilePool, Use};
 pub use folder::{Access, Folder, Stamp};
 pub use hash::{HashJob, block_digests, hash_piece};
-pub use storage::{Allocation, FileOnDisk, FileSpan, ForeignFiles, Mode, Storage, StorageOptions};
+pub use storage::{Allocation, FileOnDisk, FileSpan, ForeignFiles, Mode, Round, Storage, StorageOptions};
 pub use verify::{VerifyReport, verify, verify_pieces};

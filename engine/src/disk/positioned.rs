@@ -43,8 +43,14 @@ impl<'b> Gather<'b> {
 
 /// Writes all slices one behind the other from `offset` on.
 pub(super) fn write_all_at(file: &File, slices: &mut [IoSlice<'_>], offset: u64) -> Result<(), Errno> {
-    let write =
-        |slices: &[IoSlice<'_>], offset| fault::point().and_then(|()| rustix::io::pwritev(file, slices, offset));
+    let write = |slices: &[IoSlice<'_>], offset| {
+        fault::point()?;
+        let part = fault::shortened(slices).map(|part| [IoSlice::new(part)]);
+        let slices = part.as_ref().map_or(slices, |part| part.as_slice());
+        let written = rustix::io::pwritev(file, slices, offset)?;
+        fault::note(&fault::Deed::Written(file, slices, Some(offset)));
+        Ok(written)
+    };
     write_all_with(write, slices, offset)
 }
 

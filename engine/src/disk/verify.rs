@@ -3,6 +3,7 @@
 use super::error::DiskError;
 use super::hash::{Extent, HashJob, Hashed, Source, hash_pieces};
 use super::storage::Storage;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -22,8 +23,10 @@ pub struct VerifyReport {
     pub missing_files: Vec<FileIndex>,
     /// The files that are there with a length that is not theirs.
     pub wrong_lengths: Vec<FileIndex>,
-    /// The files that are there and hold bytes of a bad piece.
+    /// The files that are there and in which all of a bad piece lies: they are wrong for sure.
     pub damaged_files: Vec<FileIndex>,
+    /// The other files that are there and hold a part of a bad piece: the wrong bytes may be in a file beside them.
+    pub sharing_files: Vec<FileIndex>,
 }
 
 impl VerifyReport {
@@ -45,11 +48,21 @@ pub fn verify(storage: &Storage, metainfo: &Metainfo, job: HashJob<'_>) -> Resul
             Some(_) => (),
         }
     }
-    let touched = bad_pieces.iter().flat_map(|&piece| storage.layout().spans_of_piece(piece));
-    let mut damaged_files: Vec<FileIndex> = touched.map(|span| span.file).collect();
-    damaged_files.dedup();
-    damaged_files.retain(|&index| storage.on_disk(index).is_some());
-    Ok(VerifyReport { have, bad_pieces, missing_files, wrong_lengths, damaged_files })
+    let (damaged_files, sharing_files) = touched_files(storage, &bad_pieces);
+    Ok(VerifyReport { have, bad_pieces, missing_files, wrong_lengths, damaged_files, sharing_files })
+}
+
+/// The files that are there and wrong for sure, and those that only share a bad piece with others.
+fn touched_files(storage: &Storage, bad_pieces: &[PieceIndex]) -> (Vec<FileIndex>, Vec<FileIndex>) {
+    let (mut damaged, mut sharing) = (BTreeSet::new(), BTreeSet::new());
+    for &piece in bad_pieces {
+        let spans = storage.layout().spans_of_piece(piece).filter(|&span| storage.is_on_disk(span));
+        let files: Vec<FileIndex> = spans.map(|span| span.file).collect();
+        let touched = if files.len() == 1 { &mut damaged } else { &mut sharing };
+        touched.extend(files.into_iter().filter(|&index| storage.on_disk(index).is_some()));
+    }
+    let sharing = sharing.difference(&damaged).copied().collect();
+    (damaged.into_iter().collect(), sharing)
 }
 
 /// Hashes some pieces and returns those of them that are right.
@@ -165,7 +178,8 @@ mod tests {
         assert_eq!(found.have.count(), last - 1);
         assert_eq!(found.missing_files, [sample.index(1)]);
         assert_eq!(found.wrong_lengths, [sample.index(4)]);
-        assert_eq!(found.damaged_files.first(), Some(&sample.index(0)));
+        assert_eq!(found.damaged_files, [sample.index(0)]);
+        assert_eq!(found.sharing_files, [sample.index(2), sample.index(4)], "the last piece has bytes of both");
         assert!(!found.is_complete());
     }
 

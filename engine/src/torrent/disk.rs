@@ -5,12 +5,15 @@
 
 use crate::buffer::BlockBuffer;
 use crate::connection::{Source, Span};
+use crate::disk::fault;
 use crate::disk::resume::ResumeStore;
 use crate::disk::{DiskError, HashJob, Storage, block_digests, hash_piece, verify_pieces};
+use crate::session::Purpose;
 use rustix::fs::Advice;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use swarm_proto::bitfield::Bitfield;
@@ -68,6 +71,7 @@ pub(crate) struct FileSource {
 
 impl Source for FileSource {
     fn spans(&self, block: Block) -> Option<Vec<Span>> {
+        fault::visit(fault::Place::Connection);
         let spans = match self.storage.spans(block) {
             Ok(spans) => spans,
             Err(error) => {
@@ -76,7 +80,7 @@ impl Source for FileSource {
             }
         };
         let span = |span: crate::disk::FileSpan| match span.file {
-            Some(file) => Span::File { file, offset: span.offset, length: span.length },
+            Some((file, stamp)) => Span::File { file, stamp, offset: span.offset, length: span.length },
             None => Span::Zeros { length: span.length },
         };
         Some(spans.into_iter().map(span).collect())
@@ -113,23 +117,25 @@ impl FileSource {
 pub(super) struct Rechecked {
     /// Pieces of ours that are gone.
     pub(super) lost: Vec<PieceIndex>,
-    /// Suspects that are right after all.
+    /// Pieces that are right after all, and may have counted as lost.
     pub(super) right: Vec<PieceIndex>,
 }
 
 /// Looks again at all files that were found changed, and takes them as they are now; and at the pieces that could not be
-/// read.
+/// read. Who only serves may find that pieces have come back; who fetches gets them again anyway.
 pub(super) fn recheck(
     storage: &Storage,
     metainfo: &Metainfo,
     suspects: &BTreeSet<PieceIndex>,
-    have: &Bitfield,
+    (purpose, have): (Purpose, &Bitfield),
     cancel: &AtomicBool,
 ) -> Result<Rechecked, DiskError> {
+    storage.present()?;
     let layout = storage.layout();
     let changed = storage.changed_files();
     let pieces = changed.iter().flat_map(|file| layout.pieces_of_file(*file));
-    let pieces = pieces.filter_map(|index| layout.geometry().piece(index)).filter(|piece| have.has(*piece));
+    let pieces = pieces.filter_map(|index| layout.geometry().piece(index));
+    let pieces = pieces.filter(|piece| purpose == Purpose::Seed || have.has(*piece));
     let mut wanted = Bitfield::empty(have.pieces());
     pieces.chain(suspects.iter().copied()).for_each(|piece| {
         wanted.insert(piece);
@@ -141,5 +147,31 @@ pub(super) fn recheck(
     }
     let (right, wrong): (Vec<_>, Vec<_>) =
         wanted.iter().filter_map(|index| layout.geometry().piece(index)).partition(|piece| right.has(*piece));
-    Ok(Rechecked { lost: wrong, right: right.into_iter().filter(|piece| suspects.contains(piece)).collect() })
+    let may_be_new = |piece: &PieceIndex| suspects.contains(piece) || !have.has(*piece);
+    Ok(Rechecked { lost: wrong, right: right.into_iter().filter(may_be_new).collect() })
+}
+
+/// Hashes pieces again that were served, and returns those that are wrong, each with its first file. A file that another
+/// program has changed is an error instead: all of it must be checked.
+pub(super) fn scrub(
+    storage: &Storage,
+    metainfo: &Metainfo,
+    pieces: &[PieceIndex],
+    cancel: &AtomicBool,
+) -> Result<Vec<(PieceIndex, PathBuf)>, DiskError> {
+    let mut wanted = Bitfield::empty(metainfo.geometry().pieces());
+    pieces.iter().for_each(|piece| {
+        wanted.insert(*piece);
+    });
+    let right = verify_pieces(storage, metainfo, &wanted, HashJob { threads: 1, progress: &|_| (), cancel })?;
+    let mut wrong = Vec::new();
+    for &piece in pieces.iter().filter(|piece| !right.has(**piece)) {
+        let mut first = None;
+        for span in storage.layout().spans_of_piece(piece) {
+            storage.look(span.file)?;
+            first = first.or(Some(span.file));
+        }
+        wrong.push((piece, first.map(|file| storage.display_path(file)).unwrap_or_default()));
+    }
+    Ok(wrong)
 }

@@ -4,9 +4,10 @@ use super::disk::{Rechecked, Verified};
 use super::{BATCHES_PER_ROUND, Driver, Finishing, Request, now};
 use crate::connection::handshake::HandshakeFailure;
 use crate::connection::{Batch, Connection, Received};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, Round};
 use crate::report::TorrentEvent;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use swarm_proto::announce::{AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use swarm_proto::id::PeerKey;
@@ -34,6 +35,10 @@ pub(super) enum Done {
     Recorded(Result<(), DiskError>),
     /// Changed files, and pieces of which a block could not be served, were looked at again.
     Rechecked(Result<Rechecked, DiskError>),
+    /// The folder and some of its files were looked at.
+    Looked(Result<Round, DiskError>),
+    /// Pieces that were served were hashed again: the wrong ones.
+    Scrubbed(Result<Vec<(PieceIndex, PathBuf)>, DiskError>),
     /// Names became addresses.
     Resolved(Vec<SocketAddr>),
 }
@@ -69,7 +74,10 @@ impl Driver {
                     }
                 }
                 Received::Fault(fault) if open => self.fault(peer, fault),
-                Received::Uploaded(block) => self.swarm.handle_uploaded(now, peer, block),
+                Received::Uploaded(block) => {
+                    self.swarm.handle_uploaded(now, peer, block);
+                    self.served(block.piece());
+                }
                 Received::Unreadable(block) => self.unreadable(peer, block),
                 Received::Message(_) | Received::Block(..) | Received::Fault(_) => {}
             }
@@ -108,6 +116,8 @@ impl Driver {
                 let known = |address| PeerAddress { address, peer_id: None };
                 self.command(Command::AddPeers(addresses.into_iter().map(known).collect(), PeerSource::User));
             }
+            Ok((_, Done::Looked(result))) => self.looked(result),
+            Ok((_, Done::Scrubbed(result))) => self.scrubbed(result),
             Ok(done) => self.finish_disk(Ok(done)),
             Err(error) => tracing::error!(%error, "a task failed by a fault of this program"),
         }
@@ -180,6 +190,7 @@ impl Driver {
 
     fn rechecked(&mut self, result: Result<Rechecked, DiskError>) {
         let again = self.records.recheck_done(now(), result.is_ok());
+        self.patrol.recheck_done(now());
         match result {
             Ok(Rechecked { lost, right }) => {
                 self.swarm.handle_disk(now(), DiskDone::Lost { pieces: lost });
@@ -211,7 +222,7 @@ impl Driver {
     }
 
     /// Tells the user what the disk refused, and does what can be done about it.
-    fn disk_error(&mut self, error: &DiskError) {
+    pub(super) fn disk_error(&mut self, error: &DiskError) {
         if matches!(error, DiskError::Cancelled) {
             return;
         }

@@ -7,16 +7,19 @@
 mod assembly;
 mod connections;
 mod disk;
+#[cfg(test)]
+mod faults;
 mod files;
 mod inputs;
 mod outputs;
+mod patrol;
 mod records;
 mod start;
 
 pub(crate) use start::open;
 
 use crate::connection::{Batch, Shared};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, fault};
 use crate::listener::Arrival;
 use crate::report::{Reporter, State, TorrentEvent};
 use crate::session::{Context, Purpose};
@@ -25,6 +28,7 @@ use connections::Connections;
 use disk::FileSource;
 use files::FileProgress;
 use inputs::Done;
+use patrol::Patrol;
 use records::Records;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -81,6 +85,7 @@ pub(crate) struct Driver {
     assembly: Assembly,
     files: FileProgress,
     records: Records,
+    patrol: Patrol,
     tasks: JoinSet<Done>,
     /// Which task is whose connection, so that one that panics is closed like any other.
     connection_tasks: HashMap<Id, PeerKey>,
@@ -140,7 +145,10 @@ impl Driver {
                     self.swarm.handle_timeout(now());
                 }
                 _ = status.tick() => self.report(),
-                _ = checkpoint.tick() => self.checkpoint(),
+                _ = checkpoint.tick() => {
+                    self.checkpoint();
+                    self.look_round();
+                }
             }
         }
         self.end().await;
@@ -183,7 +191,7 @@ impl Driver {
         let state = match () {
             () if self.stop_at.is_some() => return,
             () if self.paused => State::Paused,
-            () if self.blocked => State::Blocked,
+            () if self.blocked || self.patrol.is_unreachable() => State::Blocked,
             () if complete || self.purpose == Purpose::Seed => State::Seeding,
             () => State::Downloading,
         };
@@ -191,6 +199,7 @@ impl Driver {
     }
 
     fn report(&mut self) {
+        fault::visit(fault::Place::Torrent);
         self.reporter.stats(self.swarm.stats(now()));
     }
 

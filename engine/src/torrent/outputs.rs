@@ -136,9 +136,10 @@ impl Driver {
     pub(super) fn recheck(&mut self, suspect: Option<PieceIndex>) {
         let Some((suspects, cancel)) = self.records.recheck_begins(suspect) else { return };
         let (storage, metainfo) = (self.records.storage(), self.metainfo.clone());
-        let have = self.swarm.have().clone();
+        let (purpose, have) = (self.purpose, self.swarm.have().clone());
+        self.patrol.recheck_begins(super::now());
         self.tasks.spawn(async move {
-            let look = move || disk::recheck(&storage, &metainfo, &suspects, &have, &cancel);
+            let look = move || disk::recheck(&storage, &metainfo, &suspects, (purpose, &have), &cancel);
             Done::Rechecked(spawn_blocking(look).await.unwrap_or(Err(DiskError::Cancelled)))
         });
     }

@@ -235,6 +235,11 @@ impl Records {
         self.recheck_again_at.is_some_and(|at| now >= at)
     }
 
+    /// Set when the torrent ends: for work that may be long.
+    pub(super) fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancel)
+    }
+
     /// Lets a recheck end soon.
     pub(super) fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use super::assembly::Assembly;
 use super::disk::FileSource;
 use super::files::FileProgress;
+use super::patrol::Patrol;
 use super::records::Records;
 use super::{BATCHES, Driver, Finishing, Inlets, PUSHED, Queues, Request, now};
 use crate::connection::Shared;
@@ -207,6 +208,7 @@ impl Opened {
             connections: Default::default(),
             assembly: Assembly::new(geometry),
             records: Records::new(storage, resume),
+            patrol: Patrol::new(geometry, now()),
             reporter,
             tasks: JoinSet::new(),
             connection_tasks: HashMap::new(),

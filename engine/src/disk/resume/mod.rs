@@ -23,12 +23,12 @@ mod record;
 mod tests;
 
 use super::error::{DiskError, Operation};
-use super::fault;
+use super::fault::{self, Deed};
 use super::storage::Storage;
 use record::{BootId, ENTRY_LENGTH, Entry, JOURNAL_HEADER_LENGTH, JournalHeader, SYNCED, Snapshot};
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -164,9 +164,11 @@ impl ResumeStore {
             return Err(DiskError::Refused { operation: Operation::Write, path, reason: "there is no snapshot yet" });
         };
         // One short write: whole, or a torn tail, which is not read.
-        let mut file: &File = file;
-        let written = fault::point().map_err(Into::into).and_then(|()| file.write_all(&header.encode_entry(entry)));
-        written.map_err(DiskError::system(Operation::Write, self.journal_path(header.generation)))
+        let (mut file, bytes): (&File, _) = (file, header.encode_entry(entry));
+        let written = fault::point().map_err(Into::into).and_then(|()| file.write_all(&bytes));
+        written.map_err(DiskError::system(Operation::Write, self.journal_path(header.generation)))?;
+        fault::note(&Deed::Written(file, &[IoSlice::new(&bytes)], None));
+        Ok(())
     }
 
     /// Number of pieces journaled that no snapshot has: see [`CheckpointPolicy`].
@@ -252,19 +254,27 @@ impl ResumeStore {
     /// Writes a file beside its place and puts it there in one step.
     fn write_whole(&self, path: &Path, bytes: &[u8], durability: Durability) -> Result<(), DiskError> {
         let temporary = path.with_extension(format!("{}.new", std::process::id()));
-        let write = || {
+        let write = || -> std::io::Result<()> {
             fault::point()?;
             let mut file = File::create(&temporary)?;
+            fault::note(&Deed::Made(&file, &temporary));
+            fault::point()?;
             file.write_all(bytes)?;
+            fault::note(&Deed::Written(&file, &[IoSlice::new(bytes)], Some(0)));
             if durability == Durability::Synced {
+                fault::point()?;
                 file.sync_all()?;
+                fault::note(&Deed::Synced(&file));
             }
             fault::point()?;
             fs::rename(&temporary, path)?;
-            match durability {
-                Durability::Synced => File::open(&self.folder)?.sync_all(),
-                Durability::Cached => Ok(()),
+            fault::note(&Deed::Renamed(&temporary, path));
+            if durability == Durability::Synced {
+                fault::point()?;
+                File::open(&self.folder)?.sync_all()?;
+                fault::note(&Deed::SyncedFolder(&self.folder));
             }
+            Ok(())
         };
         write().map_err(|error| {
             // Nothing depends on it being gone.

@@ -126,12 +126,18 @@ impl Storage {
         if self.options.mode == Mode::Seed {
             return self.sync_seed().map(|()| Vec::new());
         }
+        self.present()?;
         let unsynced = std::mem::take(&mut self.unfinished().unsynced);
         self.finish_complete(unsynced, have)
     }
 
     fn finish_complete(&self, unsynced: BTreeSet<FileIndex>, have: &Bitfield) -> Result<Vec<FileIndex>, DiskError> {
-        let complete = std::mem::take(&mut self.unfinished().complete);
+        let mut complete = std::mem::take(&mut self.unfinished().complete);
+        if have.is_full() {
+            // A task that failed by a fault of ours may have taken some with it.
+            let is_part = |index: &FileIndex| self.state(*index).is_some_and(|state| state.name == Some(Name::Part));
+            complete.extend(self.layout.files().map(|(index, _)| index).filter(is_part));
+        }
         let to_sync = &unsynced | &complete;
         let mut failure = self.sync_files(&to_sync).err();
         if failure.is_some() {
@@ -155,7 +161,7 @@ impl Storage {
             return Err(error);
         }
         if have.is_full() {
-            self.lock.share();
+            self.lock().share();
         }
         Ok(std::mem::take(&mut self.unfinished().finished))
     }
@@ -179,9 +185,10 @@ impl Storage {
     fn sync_files(&self, files: &BTreeSet<FileIndex>) -> Result<(), DiskError> {
         if files.len() >= SYNC_FILE_SYSTEM {
             let folder = self.target.folder.open_folder(Path::new(""))?;
-            return fault::point()
-                .and_then(|()| rustix::fs::syncfs(&folder))
-                .map_err(DiskError::system(Operation::Sync, self.folder()));
+            let synced = fault::point().and_then(|()| rustix::fs::syncfs(&folder));
+            synced.map_err(DiskError::system(Operation::Sync, self.folder()))?;
+            fault::note(&fault::Deed::SyncedAll);
+            return Ok(());
         }
         for &index in files {
             let file = match self.open_file(index, Use::Read) {
@@ -191,6 +198,7 @@ impl Storage {
             };
             let synced = fault::point().and_then(|()| rustix::fs::fdatasync(&*file));
             synced.map_err(DiskError::system(Operation::Sync, self.display_path(index)))?;
+            fault::note(&fault::Deed::Synced(&file));
         }
         Ok(())
     }

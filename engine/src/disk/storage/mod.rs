@@ -9,6 +9,7 @@
 //! any thread; [`Storage::sync`] now and then and at the end.
 
 mod finish;
+mod look;
 mod state;
 mod target;
 #[cfg(test)]
@@ -20,13 +21,14 @@ use super::file_pool::{FilePool, Use};
 use super::folder::{Access, Folder, Stamp};
 use super::positioned::{Gather, read_at, write_all_at};
 use finish::Unfinished;
+pub use look::Round;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use state::{FileState, Health, Owner};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 use swarm_proto::geometry::{Block, PieceIndex};
 use swarm_proto::layout::{FileIndex, FileKind, Layout, LayoutFile, Span};
 use target::{Lock, Name, Target};
@@ -84,8 +86,8 @@ impl StorageOptions {
 /// Where a part of a block is, for a transfer without a copy.
 #[derive(Clone, Debug)]
 pub struct FileSpan {
-    /// The open file; nothing for padding (BEP 47), which is `length` zeros.
-    pub file: Option<Arc<File>>,
+    /// The open file, and what it is now; nothing for padding (BEP 47), which is `length` zeros.
+    pub file: Option<(Arc<File>, Stamp)>,
     /// Which file of the torrent it is.
     pub index: FileIndex,
     /// Offset in bytes from the start of the file.
@@ -112,7 +114,9 @@ pub struct Storage {
     owner: u64,
     states: Box<[Mutex<FileState>]>,
     unfinished: Mutex<Unfinished>,
-    lock: Lock,
+    lock: Mutex<Lock>,
+    /// The folder was not at its place at the last look: nothing is read from it or written to it.
+    absent: AtomicBool,
 }
 
 impl Storage {
@@ -144,7 +148,8 @@ impl Storage {
         let look = |(_, file)| find(&target, file, options.mode).map(Mutex::new);
         let states = layout.files().map(look).collect::<Result<_, _>>()?;
         let owner = options.files.new_owner();
-        Ok(Self { layout, target, options, owner, states, unfinished: Mutex::default(), lock })
+        let (unfinished, lock, absent) = (Mutex::default(), Mutex::new(lock), AtomicBool::new(false));
+        Ok(Self { layout, target, options, owner, states, unfinished, lock, absent })
     }
 
     /// The files as the metainfo has them.
@@ -188,6 +193,7 @@ impl Storage {
         if given == 0 || given != u64::from(self.layout.geometry().length_of(piece)) {
             return Err(self.refused(Operation::Write, "the blocks do not make up the piece"));
         }
+        self.present()?;
         let mut bytes = Gather::new(blocks);
         for span in self.layout.spans_of_piece(piece) {
             let mut slices = bytes.take(span.length);
@@ -199,6 +205,10 @@ impl Storage {
     }
 
     fn write_span(&self, span: Span, slices: &mut [std::io::IoSlice<'_>]) -> Result<(), DiskError> {
+        if self.state(span.file).is_some_and(|state| state.name.is_none()) {
+            // What was unmounted must not be made again below its mount point.
+            self.follow()?;
+        }
         self.make_writable(span.file)?;
         let file = self.open_file(span.file, Use::Write)?;
         self.check(span.file)?;
@@ -228,7 +238,7 @@ impl Storage {
             let (now, later) = rest.split_at_mut(length);
             match &span.file {
                 None => now.fill(0),
-                Some(file) => {
+                Some((file, _)) => {
                     let path = || self.display_path(span.index);
                     let count = read_at(file, now, span.offset)
                         .map_err(|code| DiskError::system(Operation::Read, path())(code))?;
@@ -242,13 +252,20 @@ impl Storage {
         Ok(())
     }
 
-    /// The open files that hold a block, in order, for sending without a copy. A look at each file, at most four times a
-    /// second, tells whether it is still what was verified: if not, the error is one of [`DiskError::needs_recheck`]. A file
-    /// cut off behind this look shows as a transfer that is too short, which must close the connection.
+    /// The open files that hold a block, in order, for sending without a copy. A look at each open file, and at its name at
+    /// most four times a second, tells whether it is still what was verified: if not, the error is one of
+    /// [`DiskError::needs_recheck`]. A file cut off behind this look shows as a transfer that is too short, and one that was
+    /// written to as another stamp; both must close the connection.
     pub fn spans(&self, block: Block) -> Result<Vec<FileSpan>, DiskError> {
         let mut spans = Vec::with_capacity(1);
         for Span { file: index, offset, length } in self.layout.spans_of_block(block) {
-            let file = self.open_to_read(index)?;
+            let file = match self.open_to_read(index)? {
+                Some(file) => {
+                    let stamp = self.check_open(index, &file)?;
+                    Some((file, stamp))
+                }
+                None => None,
+            };
             spans.push(FileSpan { file, index, offset, length });
         }
         Ok(spans)
@@ -259,6 +276,7 @@ impl Storage {
         if self.layout.file(index).is_none_or(|file| file.kind() != FileKind::Regular) {
             return Ok(None);
         }
+        self.present()?;
         self.check(index)?;
         self.open_file(index, Use::Read).map(Some)
     }
@@ -278,8 +296,9 @@ impl Storage {
         let now = find(&self.target, facts, self.options.mode)?;
         self.change(file, |state| {
             let same = state.stamp.inode == now.stamp.inode;
-            // As in `prepare`: an unfinished file of full length is ours.
-            let ours = same || now.name == Some(Name::Part) && now.stamp.length == facts.length();
+            // As in `prepare`: an unfinished file of full length is ours, and so is one that was just made for its lock.
+            let length = now.stamp.length;
+            let ours = same || now.name == Some(Name::Part) && (length == facts.length() || length == 0);
             let owner = if ours || now.name.is_none() { state.owner } else { Owner::Unknown };
             let moved_on = state.examined.is_some_and(|examined| now.name.is_some() && examined != now.stamp);
             let health = if moved_on { Health::Changed } else { Health::Good };
@@ -329,42 +348,11 @@ impl Storage {
         self.options.files.file((self.owner, index.as_u32()), usage, open)
     }
 
-    /// Fails if the file is not what it was. Looks at the disk if the last look is too long ago.
-    fn check(&self, index: FileIndex) -> Result<(), DiskError> {
-        let now = Instant::now();
-        let Some(mut state) = self.state(index) else { return Ok(()) };
-        if state.health == Health::Good && state.is_check_due(now) {
-            state.checked = Some(now);
-            let path = state.name.and_then(|name| self.target.path_of(self.layout.file(index)?, name));
-            let found = path.map_or(Ok(None), |path| self.target.folder.stamp(&path));
-            match found {
-                Ok(Some(found)) if state.is_same(&found) => (),
-                Ok(None) => state.health = Health::Gone,
-                Err(error) if error.is_transient() => {
-                    state.checked = None;
-                    return Err(error);
-                }
-                Ok(Some(_)) | Err(_) => state.health = Health::Changed,
-            }
-        }
-        let health = state.health;
-        drop(state);
-        if health != Health::Good {
-            self.options.files.forget((self.owner, index.as_u32()));
-        }
-        let path = || self.display_path(index);
-        match health {
-            Health::Good => Ok(()),
-            Health::Changed => Err(DiskError::Changed { path: path() }),
-            Health::Gone => Err(DiskError::system(Operation::Open, path())(Errno::NOENT)),
-        }
-    }
-
     /// Makes sure that the file is there, unfinished, of full length, and ours.
     fn make_writable(&self, index: FileIndex) -> Result<(), DiskError> {
         let (Some(file), Some(mut state)) = (self.layout.file(index), self.state(index)) else { return Ok(()) };
         match state.name {
-            Some(Name::Part) if state.owner == Owner::Us => Ok(()),
+            Some(Name::Part) if state.owner == Owner::Us && state.stamp.length == file.length() => Ok(()),
             Some(_) => self.take_over(file, &mut state),
             None => self.create(file, &mut state),
         }
@@ -409,7 +397,9 @@ impl Storage {
                 Err(code) => return Err(error(code)),
             }
         }
-        fault::point().and_then(|()| rustix::fs::ftruncate(file, length)).map_err(error)
+        fault::point().and_then(|()| rustix::fs::ftruncate(file, length)).map_err(error)?;
+        fault::note(&fault::Deed::Length(file, length));
+        Ok(())
     }
 
     /// The state of a file, locked; nothing for a file of another torrent.

@@ -1,7 +1,7 @@
 //! Where a torrent lies, and the lock that keeps two writers apart.
 
 use crate::disk::error::{DiskError, Operation};
-use crate::disk::folder::{Access, Folder, Stamp};
+use crate::disk::folder::{Access, Folder, Identity, Stamp};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -166,6 +166,11 @@ impl Lock {
             }
             Err(code) => Err(DiskError::system(Operation::Lock, &path)(code)),
         }
+    }
+
+    /// Which file or folder is locked.
+    pub(super) fn identity(&self) -> Result<Identity, DiskError> {
+        Folder::identity(&self.file)
     }
 
     /// Lets readers in: nothing is left to write. Best effort, for nothing depends on it.

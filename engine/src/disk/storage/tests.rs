@@ -4,8 +4,11 @@ use crate::disk::sample::Sample;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Instant;
 use swarm_proto::bitfield::Bitfield;
 use tempfile::TempDir;
+
+mod look;
 
 const PIECE: usize = 16_384;
 
@@ -285,78 +288,6 @@ fn two_writers_are_kept_apart_and_readers_share() {
         drop((reader, another));
         open(Mode::Fetch).unwrap();
     }
-}
-
-#[test]
-fn changes_behind_our_back_are_noticed() {
-    type Change = fn(&Path);
-    let changes: [(&str, Change); 4] = [
-        ("touched", touch),
-        ("cut off", |path| fs::File::options().write(true).open(path).unwrap().set_len(5).unwrap()),
-        ("deleted", |path| fs::remove_file(path).unwrap()),
-        ("replaced", |path| {
-            let modified = fs::metadata(path).unwrap().modified().unwrap();
-            let copy = path.with_extension("copy");
-            fs::write(&copy, fs::read(path).unwrap()).unwrap();
-            fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
-            fs::rename(&copy, path).unwrap();
-        }),
-    ];
-    for (name, change) in changes {
-        let (temporary, sample) = (TempDir::new().unwrap(), mixed());
-        sample.write_to(temporary.path());
-        let storage = Storage::open(temporary.path(), sample.layout(), StorageOptions::new(Mode::Seed)).unwrap();
-        let wanted = block(&sample, 2, 0, 100);
-        read(&storage, wanted).unwrap();
-        change(&temporary.path().join("top/run"));
-        let_checks_expire(&storage);
-        for _ in 0..2 {
-            let error = storage.spans(wanted).unwrap_err();
-            assert!(error.needs_recheck(), "{name}: {error}");
-        }
-        read(&storage, block(&sample, 0, 0, 100)).expect("other files are served");
-        assert_eq!(storage.on_disk(sample.index(3)), None);
-        storage.accept(sample.index(3)).unwrap();
-        let now = read(&storage, wanted);
-        assert_eq!(now.is_ok(), matches!(name, "touched" | "replaced"), "{name}");
-    }
-}
-
-#[test]
-fn a_file_that_changes_while_it_is_checked_again_stays_changed() {
-    let (temporary, sample) = (TempDir::new().unwrap(), mixed());
-    sample.write_to(temporary.path());
-    let storage = Storage::open(temporary.path(), sample.layout(), StorageOptions::new(Mode::Seed)).unwrap();
-    let (wanted, run) = (block(&sample, 2, 0, 100), sample.index(3));
-    touch(&temporary.path().join("top/run"));
-    assert!(read(&storage, wanted).is_err());
-    for changes_again in [true, false] {
-        storage.open_for_hashing(run).unwrap().unwrap();
-        if changes_again {
-            fs::write(temporary.path().join("top/run"), b"other").unwrap();
-        }
-        storage.accept(run).unwrap();
-        let (now, path) = (read(&storage, wanted), storage.display_path(run));
-        match changes_again {
-            true => assert!(matches!(now, Err(DiskError::Changed { .. })), "{now:?}"),
-            false => assert!(matches!(now, Err(DiskError::Truncated { .. })), "{} as it is: {now:?}", path.display()),
-        }
-    }
-}
-
-#[test]
-fn a_file_cut_off_between_two_looks_gives_no_bytes() {
-    let (temporary, sample) = (TempDir::new().unwrap(), mixed());
-    sample.write_to(temporary.path());
-    let storage = Storage::open(temporary.path(), sample.layout(), StorageOptions::new(Mode::Seed)).unwrap();
-    let wanted = block(&sample, 2, 0, 100);
-    read(&storage, wanted).unwrap();
-    fs::File::options().write(true).open(temporary.path().join("top/run")).unwrap().set_len(5).unwrap();
-    for state in &storage.states {
-        state.lock().unwrap().checked = Some(Instant::now());
-    }
-    let error = read(&storage, wanted).unwrap_err();
-    assert!(matches!(error, DiskError::Truncated { .. }), "{error}");
 }
 
 #[test]
