@@ -4,7 +4,7 @@
 
 use crate::id::{HASH_LENGTH, InfoHash};
 use crate::limits;
-use crate::metainfo::Metainfo;
+use crate::metainfo::{Metainfo, plain_url};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
 use std::str::FromStr;
@@ -116,7 +116,7 @@ impl FromStr for Magnet {
 
 impl Magnet {
     fn take(&mut self, key: &str, value: &str) {
-        let push = |list: &mut Vec<String>, limit: usize| {
+        let push = |list: &mut Vec<String>, value: &str, limit: usize| {
             let value = value.to_owned();
             if list.len() < limit && !value.is_empty() && value.len() <= limits::URL_LENGTH && !list.contains(&value) {
                 list.push(value);
@@ -125,9 +125,9 @@ impl Magnet {
         match key {
             "dn" => self.name = self.name.take().or_else(|| Some(crate::path::printable(value.as_bytes()))),
             "xl" => self.length = self.length.or_else(|| value.parse().ok()),
-            "tr" => push(&mut self.trackers, limits::TRACKERS),
-            "x.pe" => push(&mut self.peers, limits::METAINFO_PEERS),
-            "ws" => push(&mut self.web_seeds, limits::TRACKERS),
+            "tr" => push(&mut self.trackers, &plain_url(value).unwrap_or_default(), limits::TRACKERS),
+            "x.pe" => push(&mut self.peers, value, limits::METAINFO_PEERS),
+            "ws" => push(&mut self.web_seeds, value, limits::TRACKERS),
             _ => {}
         }
     }

@@ -221,7 +221,9 @@ impl Opened {
             purpose,
             context,
         };
-        driver.resolve(driver.metainfo.peers().iter().cloned().chain(peers).collect());
+        // BEP 27: a private torrent takes peers from its trackers, and from the user, but not from whoever edited the file.
+        let named = if driver.metainfo.is_private() { &[] } else { driver.metainfo.peers() };
+        driver.resolve(named.iter().cloned().chain(peers).collect());
         driver.report();
         driver.update_state();
         if driver.finishing == Finishing::Done {

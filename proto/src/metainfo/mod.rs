@@ -10,6 +10,7 @@ mod rewrite;
 mod types;
 
 pub use build::{CREATED_BY, Content, MetainfoBuilder, SourceFile, automatic_piece_length};
+pub(crate) use outside::plain_url;
 pub use rewrite::Rewrite;
 pub use types::{MetainfoError, Node};
 

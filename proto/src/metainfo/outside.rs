@@ -51,12 +51,21 @@ fn take_new(known: &mut HashSet<String>, url: &str) -> bool {
     known.len() < limits::TRACKERS && known.insert(format!("{}{path}", authority.to_lowercase()))
 }
 
-/// A string that may be a URL: of sane length, without white space or control characters.
+/// A string that may be a URL.
 fn url(value: &Value<'_>) -> Option<String> {
     let text: String = value.as_bytes().filter(|bytes| bytes.len() <= limits::URL_LENGTH).and_then(|_| read(value))?;
+    plain_url(&text)
+}
+
+/// A text that may be a URL: of sane length, without white space or control characters, and in ASCII. A name in another
+/// script may look like one that is trusted, so it is written as it is resolved (`xn--…`).
+pub(crate) fn plain_url(text: &str) -> Option<String> {
     let text = text.trim();
     let is_plain = !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace());
-    is_plain.then(|| text.to_owned())
+    if !is_plain || text.len() > limits::URL_LENGTH {
+        return None;
+    }
+    if text.is_ascii() { Some(text.to_owned()) } else { url::Url::parse(text).ok().map(String::from) }
 }
 
 /// BEP 19: one URL or a list of them.

@@ -261,6 +261,34 @@ fn a_torrent_of_empty_files_has_no_pieces() {
     assert_eq!((metainfo.geometry().pieces(), metainfo.layout().file_count()), (0, 2));
 }
 
+#[test]
+fn a_tracker_that_looks_like_another_is_told_apart() {
+    // The fourth character is Cyrillic.
+    let look_alike = "http://tr\u{430}cker.example/announce";
+    let trackers = Item::List(vec![Item::List(vec![Item::from(look_alike), Item::from("udp://tr\u{430}cker:1")])]);
+    let file = Item::dictionary([("announce-list", trackers), ("info", info(&[]))]);
+    let metainfo = Metainfo::parse(file.encode()).unwrap();
+    assert_eq!(metainfo.trackers(), [["http://xn--trcker-4nf.example/announce", "udp://tr%D0%B0cker:1"]]);
+    let hash = metainfo.info_hash();
+    let magnet: crate::magnet::Magnet = format!("magnet:?xt=urn:btih:{hash}&tr={look_alike}").parse().unwrap();
+    assert_eq!(magnet.trackers, ["http://xn--trcker-4nf.example/announce"]);
+}
+
+#[test]
+fn a_file_behind_a_link_of_the_torrent_stays_inside() {
+    let link = Item::dictionary([
+        ("attr", Item::from("l")),
+        ("length", Item::from(0u32)),
+        ("path", Item::List(vec![Item::from("out")])),
+        ("symlink path", Item::List(vec![Item::from(".."), Item::from(".."), Item::from("etc")])),
+    ]);
+    let files = Item::List(vec![link, file(20_000, &["out", "passwd"])]);
+    let metainfo = with(&[("length", None), ("files", Some(files))]).unwrap();
+    let paths: Vec<_> = metainfo.layout().files().map(|(_, file)| (file.kind(), file.path())).collect();
+    // The link is never made, so its name is that of a plain folder.
+    assert_eq!(paths, [(FileKind::Symlink, None), (FileKind::Regular, Some("cow.txt/out/passwd"))]);
+}
+
 proptest::proptest! {
     #[test]
     fn no_change_of_a_byte_panics(at: proptest::sample::Index, byte: u8, cut: bool) {

@@ -2,6 +2,7 @@
 //!
 //! Bounded by [`limits::KNOWN_PEERS`]; an address that the user named is never evicted and is dialled for ever.
 
+use crate::announce::{Reach, network_of};
 use crate::id::PeerId;
 use crate::limits;
 use crate::swarm::contract::PeerSource;
@@ -183,9 +184,9 @@ impl AddressBook {
 
     /// Shuts out whoever comes from this address, unless it is the loopback.
     pub(super) fn ban_host(&mut self, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        if !ip.is_loopback() && self.banned_hosts.len() < BANS {
-            self.banned_hosts.insert(ip);
+        let host = host_of(ip);
+        if !host.is_loopback() && self.banned_hosts.len() < BANS {
+            self.banned_hosts.insert(host);
         }
         let banned: Vec<_> = self.known.keys().copied().filter(|known| self.is_address_banned(*known)).collect();
         for known in banned {
@@ -194,7 +195,7 @@ impl AddressBook {
     }
 
     fn is_address_banned(&self, address: SocketAddr) -> bool {
-        self.banned_hosts.contains(&address.ip().to_canonical()) || self.banned_addresses.contains(&address)
+        self.banned_hosts.contains(&host_of(address.ip())) || self.banned_addresses.contains(&address)
     }
 
     pub(super) fn is_banned(&self, address: SocketAddr, id: PeerId) -> bool {
@@ -202,9 +203,27 @@ impl AddressBook {
     }
 }
 
+/// What a ban shuts out: whoever has one IPv6 address of the internet has the whole /64. In a network of one's own each
+/// address is another machine.
+fn host_of(ip: IpAddr) -> IpAddr {
+    if Reach::of(ip) == Reach::Global { network_of(ip) } else { ip.to_canonical() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ban_of_an_ipv6_address_holds_for_its_network() {
+        let mut book = AddressBook::new();
+        let id = PeerId([7; 20]);
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 6881);
+        book.ban(at("2001:db8::1"), None, id);
+        book.ban(at("fd00::1"), None, id);
+        let banned = |ip: &str| book.is_banned(at(ip), PeerId([1; 20]));
+        assert!(banned("2001:db8::ffff:2") && !banned("2001:db8:0:1::1"));
+        assert!(banned("fd00::1") && !banned("fd00::2"), "neighbours are other machines");
+    }
 
     fn address(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 6881))

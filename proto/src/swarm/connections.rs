@@ -1,5 +1,6 @@
 //! Connections come, go, are dialled, judged idle, and make room for better ones.
 
+use super::crowding::may_be_one_peer;
 use super::peer::Peer;
 use super::uploads::REFUSALS_PER_S;
 use super::{CloseReason, Connected, Direction, Event, Output, PeerFault, PeerSource, State, Swarm};
@@ -16,8 +17,6 @@ const DIALLING: usize = 16;
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(100);
 /// A peer that is silent for so long is gone.
 const IDLE_LIMIT: Duration = Duration::from_secs(150);
-/// A connection of no use to either side may be dropped for a newcomer after this time.
-const USELESS_GRACE: Duration = Duration::from_secs(20);
 /// Requests of ours under way without a single block for so long: the peer never answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Peers whose address is kept after they left, in case a piece that they helped with turns out wrong.
@@ -65,7 +64,10 @@ impl Swarm {
         if self.book.is_banned(connected.address, connected.peer_id) {
             return Err(CloseReason::Banned);
         }
-        let twin = self.peers.iter().find(|(_, peer)| peer.peer_id == connected.peer_id);
+        let is_twin = |peer: &Peer| {
+            peer.peer_id == connected.peer_id && may_be_one_peer(peer.address.ip(), connected.address.ip())
+        };
+        let twin = self.peers.iter().find(|(_, peer)| is_twin(peer));
         if let Some((&twin, peer)) = twin {
             let simultaneous = now.duration_since(peer.since) < SIMULTANEOUS;
             if !simultaneous || !self.is_kept(connected) || peer.direction == connected.direction {
@@ -74,7 +76,7 @@ impl Swarm {
             self.close(now, twin, CloseReason::Duplicate);
         }
         if self.peers.len() >= self.config.max_peers {
-            let victim = self.least_useful(now).ok_or(CloseReason::Crowded)?;
+            let victim = self.gives_way(now, connected.address.ip()).ok_or(CloseReason::Crowded)?;
             self.close(now, victim, CloseReason::Crowded);
         }
         Ok(())
@@ -86,15 +88,6 @@ impl Swarm {
             Direction::Outgoing => self.config.peer_id > connected.peer_id,
             Direction::Incoming => self.config.peer_id < connected.peer_id,
         }
-    }
-
-    /// The connection that has been of no use to either side for the longest time.
-    fn least_useful(&self, now: Instant) -> Option<PeerKey> {
-        let useless = self.peers.iter().filter(|(_, peer)| {
-            let since = now.duration_since(peer.since);
-            since >= USELESS_GRACE && (peer.is_useless() || now.duration_since(peer.last_received) >= USELESS_GRACE * 2)
-        });
-        useless.min_by_key(|(_, peer)| (peer.last_received, peer.since)).map(|(key, _)| *key)
     }
 
     /// The first messages: what we have (BEP 3, BEP 6), then who we are (BEP 10).

@@ -12,6 +12,7 @@ mod address_book;
 mod choking;
 mod connections;
 mod contract;
+mod crowding;
 mod fault;
 mod messages;
 mod peer;

@@ -1,5 +1,6 @@
 //! One swarm, message by message: each rule of the wire has its picture here. Whole swarms live in `tests/`.
 
+mod crowding;
 mod hostile;
 mod soak;
 

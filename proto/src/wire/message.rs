@@ -1,7 +1,7 @@
 //! Messages behind the handshake (BEP 3, 5, 6, 10) and their framing.
 
 use crate::bitfield::Bitfield;
-use crate::geometry::{Block, PieceIndex};
+use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::limits;
 use bytes::Bytes;
 
@@ -127,7 +127,8 @@ fn may_be(id: u8, body: usize, limits: &FrameLimits) -> bool {
         4 | 13 | 17 => body == 4,
         5 => body == limits.bitfield,
         6 | 8 | 16 => body == 12,
-        7 => body > 8 && body <= 8 + limits::REQUEST_LENGTH as usize,
+        // Nobody is asked for more than a block, so nothing longer is waited for.
+        7 => body > 8 && body <= 8 + BLOCK_LENGTH as usize,
         9 => body == 2,
         20 => (1..=limits::EXTENDED_LENGTH).contains(&body),
         _ => body <= limits::EXTENDED_LENGTH,
@@ -299,7 +300,7 @@ mod tests {
         };
         assert!(refused(u32::MAX, 7) && refused(u32::MAX, 20) && refused(u32::MAX, 200));
         assert!(refused(9, 7), "a block of no bytes");
-        assert!(refused(9 + 131_073, 7) && !refused(9 + 131_072, 7));
+        assert!(refused(9 + 16_385, 7) && !refused(9 + 16_384, 7));
         assert!(refused(3, 5) && refused(5, 5) && !refused(4, 5));
         assert!(refused(2, 0) && refused(4, 4) && refused(14, 6) && refused(1, 20));
     }
