@@ -3,8 +3,8 @@
 //! Owns connections to web servers. Never speaks anything but `http` and `https`, checks certificates always, never
 //! keeps a cookie, and never holds more of an answer than the caller allows, also when it is compressed.
 //!
-//! Whoever writes a metainfo or runs a tracker can make us ask any URL. So a redirect from a server that everybody can
-//! reach never leads to one that only we can ([`Reach`]), be it by an address or by a name that resolves to one.
+//! Whoever writes a metainfo or runs a tracker can make us ask any URL. So a redirect never leads to a server that fewer
+//! can reach than the one that sent it ([`Reach`]), be it by an address or by a name that resolves to one.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -72,9 +72,9 @@ impl Web {
         let mut url = Url::parse(url).map_err(|_| WebError::Scheme)?;
         for _ in 0..=REDIRECTS {
             let response = self.request(&url, least).await?;
-            if response.remote_addr().is_some_and(|address| Reach::of(address.ip()) == Reach::Global) {
-                least = Reach::Global;
-            }
+            // Behind a proxy the socket tells nothing, but a URL with an address still does.
+            let from = response.remote_addr().map(|address| Reach::of(address.ip()));
+            least = least.max(from.max(literal_reach(&url)).unwrap_or(least));
             if !response.status().is_redirection() {
                 return read(response, limit).await;
             }
@@ -257,6 +257,61 @@ pub(crate) mod tests {
             assert!(error.to_string().contains("only this machine or network can reach"), "{error}");
         }
         assert!(web.request(&url("localhost"), Reach::Loopback).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_redirect_leads_to_nobody_whom_fewer_can_reach() {
+        let inner = server(|_| ok("secret")).await;
+        let outer = server(move |_| redirect(&format!("http://{inner}/admin?delete=all"))).await;
+        let web = Web::default();
+        // On loopback everybody is as near as the other.
+        assert!(web.get(&format!("http://{outer}/"), Reach::Loopback, 1_000).await.is_ok());
+        // A stand-in for a server of the local network: the name of the URL is an address of it, whoever answers.
+        let proxied =
+            Client::builder().redirect(Policy::none()).proxy(reqwest::Proxy::all(format!("http://{outer}")).unwrap());
+        let clients = Clients::default();
+        clients.anywhere.set(proxied.build().unwrap()).unwrap();
+        let web = Web { clients: Arc::new(clients) };
+        for host in ["192.168.1.5", "8.8.8.8", "[fd00::1]"] {
+            let answer = web.get(&format!("http://{host}/announce"), Reach::Loopback, 1_000).await;
+            assert!(matches!(answer, Err(WebError::Inwards(_))), "{host}: {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_is_refused() {
+        // Made by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=localhost
+        // -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE` in DER; the key is no secret.
+        let certificate = rustls::pki_types::CertificateDer::from(include_bytes!("web/localhost.der").as_slice());
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(include_bytes!("web/localhost.key.der").as_slice());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = rustls::ServerConfig::builder().with_no_client_auth();
+        let config = Arc::new(config.with_single_cert(vec![certificate], key.into()).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = std::thread::spawn(move || {
+            let serve = |_| {
+                let (socket, _) = listener.accept().ok()?;
+                let mut stream =
+                    rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&config)).ok()?, socket);
+                let mut request = [0; 1_024];
+                let read = std::io::Read::read(&mut stream, &mut request).ok()?;
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+                std::io::Write::write_all(&mut stream, answer).ok()?;
+                Some(read)
+            };
+            [(); 2].map(serve)
+        });
+        let url = format!("https://localhost:{port}/announce?passkey=secret");
+        let refused = Web::default().get(&url, Reach::Loopback, 1_000).await;
+        assert!(matches!(&refused, Err(WebError::Transfer(text)) if text.contains("certificate")), "{refused:?}");
+        // The same server, and somebody who trusts it.
+        let root = reqwest::Certificate::from_der(include_bytes!("web/localhost.der")).unwrap();
+        let trusting = Client::builder().tls_certs_only([root]).build().unwrap();
+        let status = trusting.get(&url).send().await.unwrap().status();
+        assert!(status.is_success());
+        let [first, second] = tokio::task::spawn_blocking(|| served.join().unwrap()).await.unwrap();
+        assert!(first.is_none() && second.is_some(), "no request reached the server that was not trusted");
     }
 
     #[tokio::test]

@@ -84,12 +84,11 @@ fn read<T>(fetched: &Fetched, parse: impl Fn(&[u8]) -> Result<T, TrackerError>) 
     }
 }
 
-/// How far the server behind an announce URL must reach. On this machine only pages that are called `announce…` are
-/// trackers, whatever the name in the URL resolves to.
+/// How far the server behind an announce URL must reach. On this machine only what stands at `/announce…` is a tracker,
+/// whatever the name in the URL resolves to: many servers take `/admin/delete/announce` for `/admin/delete`.
 fn least_reach(url: &str) -> Result<Reach, TrackerError> {
     let parsed = Url::parse(url).map_err(|_| TrackerError::Unsupported(url.into()))?;
-    let page = parsed.path().rsplit('/').next().unwrap_or_default();
-    Ok(if page.starts_with("announce") { Reach::Loopback } else { Reach::Private })
+    Ok(if parsed.path().starts_with("/announce") { Reach::Loopback } else { Reach::Private })
 }
 
 #[cfg(test)]
@@ -189,6 +188,9 @@ mod tests {
         for url in local {
             let asked = HttpTracker::new().announce(url, &announce(), SOON).await.unwrap_err().to_string();
             assert!(asked.ends_with("which only this machine or network can reach; refused"), "{asked}");
+        }
+        for hidden in ["/admin/delete/announce", "/x?/announce", "//announce", "/%61nnounce", "/announce/../x"] {
+            assert_eq!(least_reach(&format!("http://127.0.0.1{hidden}")), Ok(Reach::Private), "{hidden}");
         }
         assert_eq!(least_reach("http://127.0.0.1/announce.php?x=/y"), Ok(Reach::Loopback));
         assert_eq!(least_reach("http://10.0.0.1/x"), Ok(Reach::Private));

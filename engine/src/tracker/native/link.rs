@@ -8,7 +8,7 @@ use super::wire::{Wire, refused};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
+use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, Reach, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::limits::NATIVE_FRAME_LENGTH;
 use swarm_proto::native::{PeerMessage, Request, RequestId, Response, Serve, Stop, TrackerMessage};
@@ -263,7 +263,9 @@ impl Talk<'_> {
                 let Command { announce, pushed, answer, .. } = command;
                 let torrent = Torrent { serve: Serve::from_announce(&announce), pushed };
                 self.link.torrents.insert(announce.info_hash, torrent);
-                let _ = answer.send(Ok(serving.into_announce_reply(self.external_ip)));
+                let mut reply = serving.into_announce_reply(self.external_ip);
+                reply.peers.retain(|peer| is_ours_to_dial(self.wire.reach(), peer.address));
+                let _ = answer.send(Ok(reply));
             }
             (Pending::Again(info_hash), Response::Serving(serving)) => {
                 self.link.pause = FIRST_PAUSE;
@@ -304,7 +306,9 @@ impl Talk<'_> {
     /// Passes peers on to their torrent, as far as it has room; stops one that nobody listens for.
     fn push(&mut self, info_hash: InfoHash, peers: &[SocketAddr]) {
         let Some(torrent) = self.link.torrents.get(&info_hash) else { return };
-        let peers: Vec<_> = peers.iter().map(|&address| PeerAddress { address, peer_id: None }).collect();
+        let reach = self.wire.reach();
+        let dialled = peers.iter().filter(|&&address| is_ours_to_dial(reach, address));
+        let peers: Vec<_> = dialled.map(|&address| PeerAddress { address, peer_id: None }).collect();
         let closed = if peers.is_empty() {
             torrent.pushed.is_closed()
         } else {
@@ -313,6 +317,32 @@ impl Talk<'_> {
         if closed {
             self.link.torrents.remove(&info_hash);
             self.queue.push_back((Request::Stop(Stop::Torrent(info_hash)), Pending::Stop(None)));
+        }
+    }
+}
+
+/// Whether we connect to a peer of which a tracker with this reach tells: nobody elsewhere sends us to this machine's own
+/// services.
+fn is_ours_to_dial(tracker: Reach, peer: SocketAddr) -> bool {
+    tracker == Reach::Loopback || Reach::of(peer.ip()) > Reach::Loopback
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_elsewhere_cannot_point_at_this_machine() {
+        let peer = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (tracker, address, good) in [
+            (Reach::Global, "127.0.0.1:22", false),
+            (Reach::Private, "[::1]:22", false),
+            (Reach::Private, "0.0.0.0:22", false),
+            (Reach::Loopback, "127.0.0.1:22", true),
+            (Reach::Global, "192.168.1.1:22", true),
+            (Reach::Global, "192.0.2.1:22", true),
+        ] {
+            assert_eq!(is_ours_to_dial(tracker, peer(address)), good, "{tracker:?} {address}");
         }
     }
 }

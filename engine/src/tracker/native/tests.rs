@@ -276,3 +276,27 @@ async fn refusals_garbage_and_silence_are_told_apart() {
     let answer = client.announce(&start, &sender).await;
     assert!(matches!(answer, Err(TrackerError::Unreachable(_))), "{answer:?}");
 }
+
+#[tokio::test]
+async fn another_service_hears_nothing_that_a_stranger_wrote() {
+    // An announce URL may lead to any port. What is sent there before it answers as a tracker does must not be of use.
+    let (fake, client) = (fake().await, NativeTracker::new());
+    let (sender, _receiver) = mpsc::channel(4);
+    let mut job = fake.job(1, AnnounceEvent::Started);
+    job.announce.info_hash = InfoHash(*b"\r\nFLUSHALL\r\nQUIT\r\n\r\n");
+    let service = async {
+        let (mut stream, _) = fake.listener.accept().await.unwrap();
+        let mut heard = vec![0; 4_096];
+        let read = stream.read(&mut heard).await.unwrap();
+        heard.truncate(read);
+        stream.write_all(b"-ERR unknown command\r\n").await.unwrap();
+        // A reset instead of an end says as well that nothing more came.
+        let _ = stream.read_to_end(&mut heard).await;
+        drop(fake);
+        heard
+    };
+    let (answer, heard) = tokio::join!(client.announce(&job, &sender), service);
+    assert!(answer.is_err(), "{answer:?}");
+    assert!(heard.starts_with(b"O") && heard.len() < 200, "{heard:?}");
+    assert!(!heard.windows(5).any(|part| part == b"FLUSH"), "{heard:?}");
+}

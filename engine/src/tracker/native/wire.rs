@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 use std::time::Duration;
-use swarm_proto::announce::TrackerError;
+use swarm_proto::announce::{Reach, TrackerError};
 use swarm_proto::id::PeerId;
 use swarm_proto::native::{
     Decoded, Online, PeerMessage, Refusal, RefusalCode, Request, RequestId, Response, Sender, Session, TrackerMessage,
@@ -29,6 +29,7 @@ pub(super) struct Wire {
     stream: TcpStream,
     buffer: BytesMut,
     longest: usize,
+    reach: Reach,
 }
 
 impl Wire {
@@ -37,7 +38,8 @@ impl Wire {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
         let stream = connected.map_err(|_| TrackerError::TimedOut(CONNECT_TIMEOUT))?.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
-        Ok(Self { stream, buffer: BytesMut::new(), longest })
+        let reach = Reach::of(stream.peer_addr().map_err(broken)?.ip());
+        Ok(Self { stream, buffer: BytesMut::new(), longest, reach })
     }
 
     /// Says who we are, with request id 0; port 0 takes no connections.
@@ -53,6 +55,11 @@ impl Wire {
             TrackerMessage::Refused(_, refusal) => Err(refused(refusal)),
             _ => Err(TrackerError::Malformed("no session in answer to O".into())),
         }
+    }
+
+    /// From where the tracker can be reached.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Sends a message.
