@@ -24,7 +24,7 @@ pub(crate) struct Tokens {
 }
 
 /// One token on disk. The names are for people who look into the file.
-#[derive(Serialize, Deserialize, Debug)]
+#[derive(Serialize, Deserialize)]
 struct Record {
     tracker: String,
     name: String,

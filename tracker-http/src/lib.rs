@@ -31,6 +31,7 @@
 //! A peer's address is that of its socket. The parameter `ip` counts only from loopback askers: there it lets a peer or
 //! a proxy on the tracker's own machine name the address by which others reach it. Forwarding headers are ignored.
 
+mod browser;
 mod places;
 mod routes;
 mod server;

@@ -1,10 +1,11 @@
 //! From a request to its response; no I/O.
 
+use crate::browser;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Method, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -51,6 +52,7 @@ pub struct Page {
 pub(crate) struct Routes {
     store: Arc<Store>,
     pages: HashMap<String, Page>,
+    names: Option<Vec<String>>,
     start: Instant,
     requests: AtomicU64,
     malformed: AtomicU64,
@@ -75,16 +77,18 @@ struct Stats {
 }
 
 impl Routes {
-    pub(crate) fn new(store: Arc<Store>, pages: HashMap<String, Page>) -> Self {
-        Self { store, pages, start: Instant::now(), requests: AtomicU64::new(0), malformed: AtomicU64::new(0) }
+    pub(crate) fn new(store: Arc<Store>, pages: HashMap<String, Page>, names: Option<Vec<String>>) -> Self {
+        let (requests, malformed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, pages, names, start: Instant::now(), requests, malformed }
     }
 
     pub(crate) fn set_pages(&mut self, pages: HashMap<String, Page>) {
         self.pages = pages;
     }
 
-    pub(crate) fn respond(&self, asker: IpAddr, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+    pub(crate) fn respond<B>(&self, asker: IpAddr, request: &Request<B>) -> Response<Full<Bytes>> {
         self.requests.fetch_add(1, Relaxed);
+        let (method, uri, host) = (request.method(), request.uri(), browser::host(request));
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -93,8 +97,15 @@ impl Routes {
         let query = uri.query().unwrap_or_default();
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
         match path.as_ref() {
-            "/announce" => response(StatusCode::OK, PLAIN, self.announce(asker, query)),
+            "/announce" | "/scrape" if browser::is_page(request.headers()) => {
+                response(StatusCode::FORBIDDEN, PLAIN, "this is for BitTorrent clients, not for web pages\n")
+            }
+            "/announce" => response(StatusCode::OK, PLAIN, self.announce(asker, host, query)),
             "/scrape" => response(StatusCode::OK, PLAIN, self.scrape(asker, query)),
+            _ if !browser::is_expected(host, self.names.as_deref()) => {
+                let advice = "no such host here; use the address, or start with this name as --address\n";
+                response(StatusCode::MISDIRECTED_REQUEST, PLAIN, advice)
+            }
             path => match (self.pages.get(path), path) {
                 (Some(page), _) => response(StatusCode::OK, page.content_type.clone(), page.body.clone()),
                 (None, "/") => response(StatusCode::OK, HTML, self.front_page()),
@@ -107,12 +118,13 @@ impl Routes {
         }
     }
 
-    fn announce(&self, asker: IpAddr, query: &str) -> Vec<u8> {
+    fn announce(&self, asker: IpAddr, host: Option<&str>, query: &str) -> Vec<u8> {
         let HttpAnnounce { announce, form, ip } = match parse_query(query) {
             Ok(parsed) => parsed,
             Err(fault) => return self.malformed(fault),
         };
-        let ip = ip.filter(|_| asker.is_loopback()).unwrap_or(asker);
+        // Any web page can have a browser on this machine ask under a name of its own.
+        let ip = ip.filter(|_| asker.is_loopback() && browser::is_expected(host, Some(&[]))).unwrap_or(asker);
         let request = StoreAnnounce {
             info_hash: announce.info_hash,
             peer_id: announce.peer_id,

@@ -48,6 +48,9 @@ pub struct HttpTrackerConfig {
     pub max_connections_per_network: usize,
     /// More pages by their decoded paths, such as `/NAME.meta`; one at `/` replaces the page for people.
     pub pages: HashMap<String, Page>,
+    /// Names under which the pages are served beside addresses, `localhost` and names that only a local network has;
+    /// `None` for any. With a list, no web page elsewhere can read ours by a name of its own that leads here.
+    pub names: Option<Vec<String>>,
 }
 
 impl Default for HttpTrackerConfig {
@@ -58,6 +61,7 @@ impl Default for HttpTrackerConfig {
             max_connections: 4_096,
             max_connections_per_network: 256,
             pages: HashMap::new(),
+            names: None,
         }
     }
 }
@@ -86,7 +90,7 @@ impl HttpTracker {
         // Each listener holds the room for the connection that it waits for.
         let capacity = config.max_connections.max(listeners.len());
         let places = Places::new(capacity, config.max_connections_per_network);
-        Ok(Self { listeners, addresses, routes: Arc::new(Routes::new(store, config.pages)), places })
+        Ok(Self { listeners, addresses, routes: Arc::new(Routes::new(store, config.pages, config.names)), places })
     }
 
     /// The first address at which it listens, with the port that it got.
@@ -184,7 +188,7 @@ async fn serve_connection(
     // Answers are small and whole; nothing is gained by holding them back.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = routes.respond(ip, request.method(), request.uri());
+        let response = routes.respond(ip, &request);
         async { Ok::<Response<Full<Bytes>>, Infallible>(response) }
     });
     let connection = http1::Builder::new()

@@ -9,7 +9,7 @@ use std::time::Instant;
 use swarm_proto::announce::http::{announce_url, parse_reply, parse_scrape, scrape_url};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_tracker_core::{Store, StoreConfig};
+use swarm_tracker_core::{Rate, Rates, Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Page};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,7 +24,10 @@ struct Running {
 }
 
 fn start(config: HttpTrackerConfig) -> Running {
-    let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
+    start_over(config, Arc::new(Store::new(StoreConfig::default(), Instant::now())))
+}
+
+fn start_over(config: HttpTrackerConfig, store: Arc<Store>) -> Running {
     let tracker = HttpTracker::bind(config, Arc::clone(&store)).unwrap();
     let address = tracker.local_addr();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -101,6 +104,84 @@ async fn a_loopback_asker_may_name_its_address() {
     assert_eq!(reply.external_ip, Some("10.97.0.5".parse().unwrap()));
     let stored = tracker.store.peers(&InfoHash([7; 20]), 9);
     assert_eq!(stored[0].address, "10.97.0.5:6001".parse().unwrap());
+}
+
+/// The announce of a peer that names another address, as a GET with these headers.
+fn announce_with(headers: &str) -> String {
+    let url = announce_url("http://t/announce", &announce(1, 0)).unwrap();
+    let target = url.strip_prefix("http://t").unwrap();
+    format!("GET {target}&ip=10.97.0.5 HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_announce() {
+    let tracker = start(HttpTrackerConfig::default());
+    for headers in [
+        "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n",
+        "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n",
+        "Host: evil.example\r\nSec-Fetch-Site: same-origin\r\n",
+    ] {
+        let answer = tracker.raw(announce_with(headers).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    assert_eq!(tracker.store.stats().announces, 0);
+    // By a name of its own that leads here, an old browser asks as a client does: it gets no address but its own.
+    let answer = tracker.raw(announce_with("Host: evil.example:80\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(tracker.store.peers(&InfoHash([7; 20]), 9)[0].address, "127.0.0.1:6001".parse().unwrap());
+    tracker.raw(announce_with("Host: 127.0.0.1\r\n").as_bytes()).await;
+    assert_eq!(tracker.store.stats().peers, 2);
+}
+
+#[tokio::test]
+async fn pages_are_served_under_expected_names_only() {
+    let page = Page { content_type: "application/x-bittorrent".parse().unwrap(), body: "d4:infodee".into() };
+    let pages = HashMap::from([("/a.meta".to_owned(), page)]);
+    let names = Some(vec!["files.example".to_owned()]);
+    let tracker = start(HttpTrackerConfig { pages, names, ..HttpTrackerConfig::default() });
+    let get = async |path: &str, host: &str| {
+        tracker.raw(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await
+    };
+    for host in ["192.168.1.5:6969", "localhost", "files.example", "nas"] {
+        assert!(get("/a.meta", host).await.ends_with("d4:infodee"), "{host}");
+    }
+    for path in ["/a.meta", "/", "/stats", "/none"] {
+        let answer = get(path, "rebound.example").await;
+        assert!(answer.starts_with("HTTP/1.1 421 ") && !answer.contains("info"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn one_network_asks_so_often_and_no_more() {
+    let requests = Rate { burst: 2, per_second: 1 };
+    let rates = Rates { requests, ..Rates::UNLIMITED };
+    let store = Arc::new(Store::new(StoreConfig { rates, ..StoreConfig::default() }, Instant::now()));
+    let tracker = start_over(HttpTrackerConfig::default(), store);
+    let ask = async |ip: &str| tracker.announce(&announce(1, 0), &format!("&ip={ip}")).await;
+    for _ in 0..2 {
+        ask("192.0.2.1").await.unwrap();
+    }
+    let Err(TrackerError::Refused { reason, retry_in }) = ask("192.0.2.1").await else { panic!() };
+    assert_eq!(retry_in, Some(std::time::Duration::from_secs(60)));
+    assert_eq!(reason, "your network asks too often, or brings in too many peers");
+    ask("192.0.2.2").await.unwrap();
+    assert_eq!(tracker.store.stats().limited, 1);
+}
+
+#[tokio::test]
+async fn what_a_peer_says_is_bytes_and_never_structure() {
+    let tracker = start(HttpTrackerConfig::default());
+    let peer_id = PeerId(*b"20:d8:intervali0e5:p");
+    tracker.announce(&Announce { peer_id, ..announce(1, 0) }, "").await.unwrap();
+    let query = "&compact=0";
+    let url = announce_url("http://t/announce", &announce(2, 9)).unwrap().replace("&compact=1", query);
+    let (_, body) = tracker.get(url.strip_prefix("http://t").unwrap()).await;
+    let reply = parse_reply(&body).unwrap();
+    assert_eq!((reply.peers.len(), reply.peers[0].peer_id), (1, Some(peer_id)));
+    assert_eq!(reply.interval, tracker.store.config().interval);
+    // What is refused is not repeated.
+    let (_, body) = tracker.get("/announce?info_hash=e4:eviledie").await;
+    assert_eq!(body, b"d14:failure reason20:info_hash is invalide");
 }
 
 #[tokio::test]

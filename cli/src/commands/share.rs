@@ -73,7 +73,10 @@ fn bind(arguments: &ShareArguments) -> Result<Trackers, Failure> {
     let ip = arguments.transfer.listen.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |listen| listen.ip());
     let store = Arc::new(Store::new(StoreConfig { seed: rand::random(), ..StoreConfig::default() }, Instant::now()));
     let listen = vec![SocketAddr::new(ip, arguments.http_port)];
-    let http = HttpTracker::bind(HttpTrackerConfig { listen, ..HttpTrackerConfig::default() }, Arc::clone(&store));
+    // The page is for those who were told of it, not for web sites that lead a browser here under a name of theirs.
+    let names = Some(arguments.address.iter().cloned().collect());
+    let config = HttpTrackerConfig { listen, names, ..HttpTrackerConfig::default() };
+    let http = HttpTracker::bind(config, Arc::clone(&store));
     let native = NativeTracker::bind(Config::new(SocketAddr::new(ip, 0)), Arc::clone(&store)).map_err(bind_failure)?;
     let _maintenance = Maintenance::start(store, None).or_exit(Exit::Other)?;
     Ok(Trackers { http: http.or_exit(Exit::Network)?, native, _maintenance })
