@@ -32,6 +32,15 @@ impl Conduct {
     /// Sends wrong bytes in every block.
     pub const CORRUPT: Self = Self::Corrupt { one_in: 1 };
 
+    /// Whether such a host ever sends a block that is right.
+    pub fn gives(self) -> bool {
+        match self {
+            Self::Honest | Self::Lie | Self::Flood { .. } => true,
+            Self::Corrupt { one_in } => one_in > 1,
+            Self::Stall | Self::FreeRide | Self::RejectAll => false,
+        }
+    }
+
     /// One word for tables and traces.
     pub fn name(self) -> &'static str {
         match self {

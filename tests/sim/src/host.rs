@@ -16,6 +16,8 @@ use swarm_proto::wire::Reserved;
 /// What a host is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostConfig {
+    /// To which row of a table it belongs.
+    pub class: &'static str,
     /// Whether it begins with every piece.
     pub seed: bool,
     /// How it is connected.
@@ -40,6 +42,7 @@ impl HostConfig {
     /// An honest leecher with this uplink in bytes a second that stays for ever.
     pub fn leecher(uplink: u64) -> Self {
         Self {
+            class: "leechers",
             seed: false,
             link: Link::up(uplink),
             disk: Disk::default(),
@@ -54,7 +57,12 @@ impl HostConfig {
 
     /// An honest seed with this uplink in bytes a second that stays for ever.
     pub fn seed(uplink: u64) -> Self {
-        Self { seed: true, ..Self::leecher(uplink) }
+        Self { class: "seeds", seed: true, ..Self::leecher(uplink) }
+    }
+
+    /// The same in this row of a table.
+    pub fn with_class(self, class: &'static str) -> Self {
+        Self { class, ..self }
     }
 
     /// The same with this conduct.

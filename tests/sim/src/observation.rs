@@ -20,10 +20,14 @@ pub struct Observation {
 pub struct HostObservation {
     /// Its number.
     pub host: HostIndex,
+    /// To which row of a table it belongs.
+    pub class: &'static str,
     /// Whether it began with every piece.
     pub seed: bool,
     /// How it behaves.
     pub conduct: Conduct,
+    /// Whether it ever sends a block that is right.
+    pub gives: bool,
     /// Bytes a second that can leave it.
     pub uplink: u64,
     /// Bytes a second that can come to it.

@@ -4,7 +4,7 @@ use crate::host::Life;
 use crate::observation::{HostObservation, Observation, Record, RecordKind};
 use crate::world::{HostIndex, World};
 use std::time::{Duration, Instant};
-use swarm_proto::geometry::PieceIndex;
+use swarm_proto::geometry::{Geometry, PieceIndex};
 use swarm_proto::swarm::{Event, Swarm, SwarmStats};
 use swarm_proto::wire::Message;
 
@@ -23,6 +23,16 @@ impl World {
     /// Time since the beginning.
     pub fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.now)
+    }
+
+    /// Lengths of the torrent and its pieces.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Number of things that have happened.
+    pub fn happenings(&self) -> u64 {
+        self.happenings
     }
 
     /// Number of hosts that there ever were or will be.
@@ -79,8 +89,10 @@ impl World {
             let stats = host.swarm.stats(now);
             HostObservation {
                 host: number,
+                class: host.config.class,
                 seed: host.config.seed,
                 conduct: host.config.conduct,
+                gives: host.config.conduct.gives(),
                 uplink: host.config.link.uplink,
                 downlink: host.config.link.downlink,
                 present: host.is_here(),

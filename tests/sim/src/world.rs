@@ -143,6 +143,7 @@ pub struct World {
     /// The pieces that some host which did not begin with them has had.
     pub(crate) spread: Bitfield,
     pub(crate) full_copy: Option<Moment>,
+    pub(crate) happenings: u64,
     pub(crate) digest: Digest,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) keeps_events: bool,
@@ -173,6 +174,7 @@ impl World {
             availability: vec![0; geometry.pieces() as usize],
             spread: Bitfield::empty(geometry.pieces()),
             full_copy: None,
+            happenings: 0,
             digest: Digest::new(seed),
             recorder: None,
             keeps_events: true,
@@ -358,6 +360,7 @@ impl World {
     pub fn step(&mut self) -> bool {
         let Some((at, what)) = self.queue.pop() else { return false };
         self.now = self.now.max(at);
+        self.happenings += 1;
         self.happen(what);
         true
     }
