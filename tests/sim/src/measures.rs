@@ -33,8 +33,8 @@ pub struct Measures {
     pub classes: Vec<ClassMeasures>,
     /// Virtual seconds that the run took.
     pub virtual_s: f64,
-    /// Real seconds that the run took.
-    pub wall_s: f64,
+    /// Seconds of one core that the run took.
+    pub processor_s: f64,
     /// Things that happened.
     pub happenings: u64,
     /// The digest of the run.
@@ -64,7 +64,7 @@ pub struct ClassMeasures {
 
 impl Measures {
     /// Of a world that has run.
-    pub fn of(world: &World, wall: Duration) -> Self {
+    pub fn of(world: &World, processor: Duration) -> Self {
         let observation = world.observe();
         let bytes = world.geometry().total_length();
         let seconds = |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64());
@@ -88,7 +88,7 @@ impl Measures {
             uplink_use: (down - waste) as f64 / capacity(&observation, last),
             classes: classes(&leechers),
             virtual_s: world.elapsed().as_secs_f64(),
-            wall_s: wall.as_secs_f64(),
+            processor_s: processor.as_secs_f64(),
             happenings: world.happenings(),
             digest: world.digest(),
         }

@@ -42,8 +42,11 @@ pub(crate) fn print_run(scenario: &Scenario, settings: &Settings, run: &Measures
     }
     println!("  wasted               {:9.2} %", 100.0 * run.waste);
     println!("  uplinks used         {:9.1} %", 100.0 * run.uplink_use);
-    let speed = run.virtual_s / run.wall_s;
-    println!("  virtual time         {:9.1} s in {:.1} s, {speed:.1} x real time", run.virtual_s, run.wall_s);
+    let speed = run.virtual_s / run.processor_s;
+    println!(
+        "  virtual time         {:9.1} s in {:.1} s of one core, {speed:.1} x real time",
+        run.virtual_s, run.processor_s
+    );
     let memory = peak_mib().map_or(String::new(), |mib| format!(", {mib} MiB in memory"));
     println!("  happenings           {:>7.1} million{memory}", run.happenings as f64 / 1e6);
     println!("  digest               {:016x}", run.digest);
@@ -102,7 +105,7 @@ pub(crate) fn json(scenario: &Scenario, settings: &Settings, run: &Measures) -> 
         "full_copy_limit_s": run.full_copy_limit,
         "uplinks_used": run.uplink_use,
         "virtual_s": run.virtual_s,
-        "wall_s": run.wall_s,
+        "processor_s": run.processor_s,
         "happenings": run.happenings,
         "peak_mib": peak_mib(),
         "digest": format!("{:016x}", run.digest),
@@ -142,6 +145,6 @@ fn row(scenario: &Scenario, peers: usize, first: u64, runs: &[Measures]) -> Stri
         100.0 * mean(|run| run.waste),
         mean(|run| run.full_copy.unwrap_or(f64::NAN) / run.full_copy_limit),
         100.0 * mean(|run| run.uplink_use),
-        mean(|run| run.virtual_s) / mean(|run| run.wall_s),
+        mean(|run| run.virtual_s) / mean(|run| run.processor_s),
     )
 }

@@ -269,10 +269,17 @@ impl World {
         if rate == UNLIMITED {
             return self.block_arrived(to, block, wrong);
         }
-        self.ends[to.get()].in_downlink += 1;
+        let slower = rate < self.hosts[self.ends[to.other().get()].host].config.link.uplink;
         let downlink = &mut self.hosts[host].downlink;
+        let waits = downlink.free_at > self.now;
         downlink.free_at = downlink.free_at.max(self.now) + transfer_time(block.length(), rate);
-        self.queue.push(downlink.free_at, Happening::Passed { to, block, wrong });
+        if !waits && !slower {
+            // Nothing before it: its bytes have passed as they came out of the uplink of the other side.
+            return self.block_arrived(to, block, wrong);
+        }
+        self.ends[to.get()].in_downlink += 1;
+        let at = self.hosts[host].downlink.free_at;
+        self.queue.push(at, Happening::Passed { to, block, wrong });
     }
 
     /// A block has passed the downlink.
