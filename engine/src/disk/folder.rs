@@ -249,8 +249,10 @@ impl Folder {
             return Err(DiskError::UnsafePath { path: self.display_path(to) });
         }
         let result = self.below_parent(parent, |parent| {
-            fault::point()?;
-            rename_new(parent, from_name, to_name)
+            retry(|| {
+                fault::point()?;
+                rename_new(parent, from_name, to_name)
+            })
         });
         result.map_err(|code| match code {
             Errno::EXIST => DiskError::ForeignFile { path: self.display_path(to) },
@@ -358,7 +360,7 @@ fn probe_is_refused(handle: &OwnedFd) -> bool {
 }
 
 /// Again while a signal or a racing rename interrupts.
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     const RACES: usize = 64;
     for _ in 0..RACES {
         match call() {

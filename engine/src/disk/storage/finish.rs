@@ -6,7 +6,7 @@ use super::{Allocation, ForeignFiles, Mode, Storage};
 use crate::disk::error::{DiskError, Operation};
 use crate::disk::fault;
 use crate::disk::file_pool::Use;
-use crate::disk::folder::{Access, Stamp};
+use crate::disk::folder::{Access, Stamp, retry};
 use rustix::fs::Mode as Permissions;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -185,7 +185,7 @@ impl Storage {
     fn sync_files(&self, files: &BTreeSet<FileIndex>) -> Result<(), DiskError> {
         if files.len() >= SYNC_FILE_SYSTEM {
             let folder = self.target.folder.open_folder(Path::new(""))?;
-            let synced = fault::point().and_then(|()| rustix::fs::syncfs(&folder));
+            let synced = retry(|| fault::point().and_then(|()| rustix::fs::syncfs(&folder)));
             synced.map_err(DiskError::system(Operation::Sync, self.folder()))?;
             fault::note(&fault::Deed::SyncedAll);
             return Ok(());
@@ -196,7 +196,8 @@ impl Storage {
                 Err(error) if error.needs_recheck() => continue,
                 other => other?,
             };
-            let synced = fault::point().and_then(|()| rustix::fs::fdatasync(&*file));
+            // A signal is no failure: nothing is lost, and the next try waits for the same data.
+            let synced = retry(|| fault::point().and_then(|()| rustix::fs::fdatasync(&*file)));
             synced.map_err(DiskError::system(Operation::Sync, self.display_path(index)))?;
             fault::note(&fault::Deed::Synced(&file));
         }
