@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the process at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks for a clean stop, the second ends the process at once. SIGHUP, the end of the
+//! terminal, stays ignored where it was ignored at the start: that is what `nohup` asks for.
 
 use crate::exit::{Exit, Failure, OrExit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,7 +16,7 @@ impl Stop {
     pub(crate) fn install() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).or_exit_while(Exit::Other, "signal handler");
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        let hang_up = listen(SignalKind::hangup())?;
+        let hang_up = if ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) };
         let (sender, requested) = watch::channel(false);
         tokio::spawn(watch_signals(interrupt, terminate, hang_up, sender));
         Ok(Self { requested })
@@ -47,15 +48,52 @@ pub(crate) fn interrupted() -> Failure {
 }
 
 /// Turns the first signal into a request and the second into the end.
-async fn watch_signals(mut interrupt: Signal, mut terminate: Signal, mut hang_up: Signal, sender: watch::Sender<bool>) {
+async fn watch_signals(
+    mut interrupt: Signal,
+    mut terminate: Signal,
+    mut hang_up: Option<Signal>,
+    sender: watch::Sender<bool>,
+) {
     loop {
+        let hung_up = async {
+            match &mut hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
+            _ = hung_up => {}
         }
         if sender.send_replace(true) {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
+    }
+}
+
+/// Whether the parent asked us to outlive the terminal. Where the system does not say, it did not.
+fn ignores_hang_up() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored(&status, SignalKind::hangup()))
+}
+
+/// Whether a `/proc/PID/status` says that this signal is ignored: bit `n - 1` of `SigIgn` stands for signal `n`.
+fn is_ignored(status: &str, kind: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (kind.as_raw_value() - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status = |mask: &str| format!("SigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\tffff\n");
+        assert!(is_ignored(&status("0000000000001001"), SignalKind::hangup()));
+        assert!(!is_ignored(&status("0000000000001000"), SignalKind::hangup()));
+        assert!(is_ignored(&status("0000000000004000"), SignalKind::terminate()));
+        assert!(!is_ignored("", SignalKind::hangup()) && !is_ignored(&status("x"), SignalKind::hangup()));
     }
 }

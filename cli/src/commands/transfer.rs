@@ -29,6 +29,12 @@ const TICKS_PER_LINE: u32 = 4;
 /// Events of all torrents that may wait for the screen.
 const EVENTS: usize = 256;
 
+/// How long a loop that was asked to stop may hang in writing to somebody who does not read.
+const STUCK: Duration = Duration::from_secs(3);
+
+/// When the process ends after that, whoever is stuck; the session needs less.
+const LAST_MOMENT: Duration = Duration::from_secs(10);
+
 /// When a torrent has done its part.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Until {
@@ -208,6 +214,7 @@ impl Party {
 
     /// Runs until every torrent has done its part or the user stops it; then says goodbye.
     pub(crate) async fn run(mut self, stop: &mut Stop) -> Result<Exit, Failure> {
+        let guard = tokio::spawn(end_if_stuck(self.session.clone(), stop.clone()));
         let ended = self.wait(stop).await;
         let (screen, telling) = (self.screen.clone(), self.telling);
         let left: Vec<usize> = (0..self.transfers.len()).filter(|&index| self.is_running(index)).collect();
@@ -217,6 +224,7 @@ impl Party {
         outcomes.extend(self.transfers.iter().filter_map(|transfer| transfer.outcome));
         self.transfers.clear();
         self.session.shutdown().await;
+        guard.abort();
         ended?;
         match outcomes.into_iter().find(|&exit| exit != Exit::Done) {
             Some(exit) => Ok(exit),
@@ -455,6 +463,16 @@ impl Party {
     fn is_running(&self, index: usize) -> bool {
         self.transfers.get(index).is_some_and(|transfer| transfer.outcome.is_none())
     }
+}
+
+/// Ends the session and then the process although its loop does not come back: somebody holds our output and reads nothing
+/// of it. The loop may hang there as long as it likes, the transfers go on beside it, but a request to stop is obeyed.
+async fn end_if_stuck(session: Session, mut stop: Stop) {
+    stop.requested().await;
+    tokio::time::sleep(STUCK).await;
+    session.shutdown().await;
+    tokio::time::sleep(LAST_MOMENT).await;
+    std::process::exit(i32::from(Exit::Interrupted.code()));
 }
 
 /// What stands behind the bar.
