@@ -17,6 +17,8 @@ use std::time::Duration;
 use swarm_proto::announce::Reach;
 use url::{Host, Url};
 
+/// Bytes that are reserved for an answer before it comes; pages of memory are taken only as it does.
+const FIRST_CAPACITY: usize = 512 * 1024;
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -157,7 +159,9 @@ async fn read(mut response: Response, limit: usize) -> Result<Fetched, WebError>
         return Err(WebError::TooLarge(limit));
     }
     let (status, remote, url) = (response.status(), response.remote_addr(), response.url().clone());
-    let mut body = BytesMut::new();
+    // In one piece from the beginning: growing would leave as much again behind, in pieces of all sizes.
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = BytesMut::with_capacity(announced.unwrap_or(limit).min(FIRST_CAPACITY));
     while let Some(part) = response.chunk().await.map_err(|error| transfer_error(&url, error))? {
         if body.len() + part.len() > limit {
             return Err(WebError::TooLarge(limit));

@@ -79,7 +79,7 @@ fn reach(address: &SocketAddr) -> Reach {
 fn read<T>(fetched: &Fetched, parse: impl Fn(&[u8]) -> Result<T, TrackerError>) -> Result<T, TrackerError> {
     match parse(&fetched.body) {
         Err(TrackerError::Refused { reason, retry_in }) => Err(TrackerError::Refused { reason, retry_in }),
-        _ if !fetched.status.is_success() => Err(TrackerError::Malformed(format!("HTTP status {}", fetched.status))),
+        _ if !fetched.status.is_success() => Err(TrackerError::Failed(format!("HTTP status {}", fetched.status))),
         parsed => parsed,
     }
 }
@@ -157,11 +157,12 @@ mod tests {
         );
         let status =
             |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{body}").into_bytes();
+        let failed = |text: &str| Err(TrackerError::Failed(text.into()));
         assert_eq!(
             ask(status("500 Internal Server Error", "oops")).await,
-            malformed("HTTP status 500 Internal Server Error")
+            failed("HTTP status 500 Internal Server Error")
         );
-        assert_eq!(ask(status("404 Not Found", "d5:peers0:e")).await, malformed("HTTP status 404 Not Found"));
+        assert_eq!(ask(status("404 Not Found", "d5:peers0:e")).await, failed("HTTP status 404 Not Found"));
         let refused = TrackerError::Refused { reason: "no".into(), retry_in: None };
         assert_eq!(ask(status("403 Forbidden", "d14:failure reason2:noe")).await, Err(refused));
         assert_eq!(ask(redirect("/announce")).await, malformed("it redirects more than 5 times"));

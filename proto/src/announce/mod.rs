@@ -100,6 +100,9 @@ pub enum TrackerError {
     /// No whole answer in time.
     #[error("the tracker did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// The tracker is there and says that it does not work, in the words of its dialect.
+    #[error("the tracker fails: {0}")]
+    Failed(String),
     /// An answer that is not one.
     #[error("the tracker's answer makes no sense: {0}")]
     Malformed(String),

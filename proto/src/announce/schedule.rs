@@ -449,7 +449,10 @@ fn pause(error: &TrackerError, failures: u32, jitter: f64) -> Option<Duration> {
             return Some((*retry_in).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL));
         }
         TrackerError::Refused { .. } => FIRST_REFUSAL_BACK_OFF,
-        TrackerError::Unreachable(_) | TrackerError::TimedOut(_) | TrackerError::Malformed(_) => FIRST_BACK_OFF,
+        TrackerError::Unreachable(_)
+        | TrackerError::TimedOut(_)
+        | TrackerError::Failed(_)
+        | TrackerError::Malformed(_) => FIRST_BACK_OFF,
     };
     Some(first.saturating_mul(1 << failures.min(10)).min(LONGEST_BACK_OFF).mul_f64(jitter))
 }
