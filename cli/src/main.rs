@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 
 /// Runs the command on a runtime of its own. Work that was abandoned is not waited for.
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    swarm_engine::disk::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_exit(Exit::Other)?;
     let outcome = runtime.block_on(async { commands::run(arguments, &mut signals::Stop::install()?).await });
     runtime.shutdown_background();

@@ -22,12 +22,12 @@ use tokio::task::JoinSet;
 
 /// Ports that are tried when none is named: those that BitTorrent has used from its beginning, and some more.
 pub const DEFAULT_PORTS: RangeInclusive<u16> = 6881..=6999;
-/// Handshakes under way at most; each costs a descriptor and a small task.
-const HALF_OPEN: usize = 512;
 /// Handshakes under way with one host. A swarm on one machine opens many at once, and each takes milliseconds.
 const HALF_OPEN_PER_HOST: usize = 64;
 /// How long no connection is accepted after the system refused one (out of descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+/// How long a newcomer waits for its torrent. It holds one of the places of handshakes meanwhile.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: i32 = 1_024;
 
 /// Where a session takes connections.
@@ -132,13 +132,13 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(StdListener::from(socket))
 }
 
-/// Accepts connections and hands them to their torrents, until dropped.
-pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>) {
+/// Accepts connections and hands them to their torrents, until dropped. At most `half_open` handshakes are under way.
+pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, half_open: usize) {
     let hosts = Arc::new(Hosts::default());
     let mut handshakes = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if handshakes.len() < HALF_OPEN => match accepted {
+            accepted = listener.accept(), if handshakes.len() < half_open => match accepted {
                 Ok((stream, address)) => {
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let Some(place) = hosts.enter(address.ip()) else {
@@ -163,8 +163,8 @@ async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>, _p
         Ok((arrivals, theirs)) => {
             let Handshake { peer_id, reserved, .. } = theirs;
             let connected = Connected { address, direction: Direction::Incoming, peer_id, reserved };
-            // A torrent that is too busy to look at newcomers does not need more of them.
-            if arrivals.try_send(Arrival { stream, connected }).is_err() {
+            // In a rush the torrent takes them one by one. One that is too busy for so long does not need more of them.
+            if arrivals.send_timeout(Arrival { stream, connected }, ARRIVAL_PATIENCE).await.is_err() {
                 tracing::debug!(%address, "connection dropped: the torrent is busy or gone");
             }
         }
@@ -234,7 +234,7 @@ mod tests {
         let doors = Arc::new(Doors::default());
         let (sender, mut arrivals) = mpsc::channel(4);
         assert!(doors.open(ours(1), sender.clone()) && !doors.open(ours(1), sender));
-        let server = tokio::spawn(serve(listener, Arc::clone(&doors)));
+        let server = tokio::spawn(serve(listener, Arc::clone(&doors), 8));
         let (_stream, theirs) = handshake::dial((Ipv4Addr::LOCALHOST, port).into(), ours(2)).await.unwrap();
         assert_eq!(theirs, ours(1));
         let arrival = arrivals.recv().await.unwrap();

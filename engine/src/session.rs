@@ -25,8 +25,10 @@ use swarm_proto::swarm::Profile;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Outgoing connections that may be opened at the same time.
+/// Outgoing connections that may be opened at the same time; each costs a descriptor.
 const DIALS: usize = 64;
+/// Handshakes under way at most; each costs a descriptor and a small task.
+const HALF_OPEN: usize = 512;
 /// Free memory that is kept for blocks to come, in bytes.
 const FREE_BLOCK_BYTES: usize = 8 * 1024 * 1024;
 /// Descriptors for all that is neither a payload file nor a connection: the runtime, locks, trackers, newcomers.
@@ -225,11 +227,11 @@ impl Session {
         let now = Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let doors = Arc::new(Doors::default());
-        let task = tokio::spawn(listener::serve(listener, Arc::clone(&doors)));
         let files = Arc::<FilePool>::default();
         let descriptors = usize::try_from(descriptor_limit()).unwrap_or(usize::MAX);
-        let room = room_for_peers(descriptors, files.capacity());
-        let config = SessionConfig { max_peers: config.max_peers.min(room), ..config };
+        let room = Room::among(descriptors, files.capacity());
+        let task = tokio::spawn(listener::serve(listener, Arc::clone(&doors), room.half_open));
+        let config = SessionConfig { max_peers: config.max_peers.min(room.peers), ..config };
         let context = Context {
             peer_id: PeerId::new(random_suffix()),
             port: address.port(),
@@ -237,7 +239,7 @@ impl Session {
             pool: BlockPool::new(FREE_BLOCK_BYTES / BLOCK_LENGTH as usize),
             upload_limit: Arc::new(RateLimiter::new(config.upload_limit, now)),
             download_limit: Arc::new(RateLimiter::new(config.download_limit, now)),
-            dials: Arc::new(Semaphore::new(DIALS)),
+            dials: Arc::new(Semaphore::new(room.dials)),
             disk: Arc::new(Semaphore::new(cores)),
             scrub: Arc::new(Semaphore::new(1)),
             files,
@@ -343,9 +345,23 @@ impl Drop for DoorOf {
     }
 }
 
-/// Connections for which descriptors are left beside open files, at least a few.
-fn room_for_peers(descriptors: usize, files: usize) -> usize {
-    descriptors.saturating_sub(files + SPARE_DESCRIPTORS).max(4)
+/// How the descriptors of the process are shared out, so that no crowd at the door takes those of files, records and
+/// trackers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Room {
+    peers: usize,
+    half_open: usize,
+    dials: usize,
+}
+
+impl Room {
+    /// Beside so many open files; at least a few of each.
+    fn among(descriptors: usize, files: usize) -> Self {
+        let half_open = (descriptors / 8).clamp(4, HALF_OPEN);
+        let dials = (descriptors / 16).clamp(2, DIALS);
+        let peers = descriptors.saturating_sub(files + half_open + dials + SPARE_DESCRIPTORS).max(4);
+        Self { peers, half_open, dials }
+    }
 }
 
 /// Letters and digits, as other clients have them.
@@ -360,7 +376,14 @@ mod tests {
 
     #[test]
     fn connections_leave_room_for_files_and_newcomers() {
-        assert_eq!([room_for_peers(64, 16), room_for_peers(256, 64), room_for_peers(1_024, 128)], [24, 168, 872]);
-        assert_eq!(room_for_peers(20, 5), 4);
+        let room = |descriptors, files| {
+            let Room { peers, half_open, dials } = Room::among(descriptors, files);
+            (peers, half_open, dials)
+        };
+        assert_eq!(room(64, 16), (12, 8, 4));
+        assert_eq!(room(256, 64), (120, 32, 16));
+        assert_eq!(room(1_024, 128), (680, 128, 64));
+        assert_eq!(room(20_000, 128), (19_272, 512, 64));
+        assert_eq!(room(20, 5), (4, 4, 2));
     }
 }

@@ -33,8 +33,8 @@ pub(crate) struct TransferArguments {
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker, value_hint = ValueHint::Url)]
     pub(crate) trackers: Vec<String>,
 
-    /// Connections of a torrent at most; by default 80.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Connections of a torrent at most; by default 80. Never more than the limit of open files leaves.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) max_peers: Option<u32>,
 
     /// Receive at most so many bytes a second, such as 5M.

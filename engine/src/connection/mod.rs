@@ -5,18 +5,20 @@
 //! it only stops reading, and TCP tells the peer.
 
 pub(crate) mod handshake;
+mod line;
 mod receive;
 mod send;
 
+pub(crate) use line::Line;
 pub(crate) use send::{Outbound, Source, Span};
 
 use crate::buffer::{BlockBuffer, BlockPool};
 use crate::limiter::RateLimiter;
+use line::Inbox;
 use receive::{Inbound, Receiver};
 use send::{SendError, Sender, Sent, Turn, message_cost};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use swarm_proto::geometry::{Block, Geometry};
 use swarm_proto::id::PeerKey;
@@ -30,9 +32,6 @@ use tokio::time::{Instant, sleep_until};
 const BATCH_BYTES: usize = 256 * 1024;
 /// Entries that a batch may hold before it must be handed over.
 const BATCH_ENTRIES: usize = 256;
-/// Bytes that may wait to be sent to one peer, blocks and messages together; whoever takes less than it asks for has
-/// the rest of it dropped, by closing.
-const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Something that happened on a connection.
 #[derive(Debug)]
@@ -74,36 +73,12 @@ pub(crate) struct Shared<S> {
     pub(crate) batches: mpsc::Sender<Batch>,
 }
 
-/// The torrent task's end of a connection. Dropping it closes the connection.
-#[derive(Debug)]
-pub(crate) struct Line {
-    outbound: mpsc::UnboundedSender<Vec<Outbound>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// More waits to be sent than any honest peer lets come together, or the connection is gone.
-#[derive(Debug)]
-pub(crate) struct LineError;
-
-impl Line {
-    /// Sends these in order, behind all that went before. The channel itself is not bounded, what waits in it is.
-    pub(crate) fn send(&self, outbound: Vec<Outbound>) -> Result<(), LineError> {
-        let bytes = outbound.iter().map(Outbound::cost).sum::<usize>();
-        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > QUEUE_BYTES {
-            return Err(LineError);
-        }
-        self.outbound.send(outbound).map_err(|_| LineError)
-    }
-}
-
 /// The connection's own side.
 pub(crate) struct Connection<S> {
     stream: TcpStream,
     peer: PeerKey,
     shared: Arc<Shared<S>>,
-    outbound: mpsc::UnboundedReceiver<Vec<Outbound>>,
-    waiting: Arc<AtomicUsize>,
+    inbox: Inbox,
     receiver: Receiver,
     sender: Sender,
     batch: Vec<Received>,
@@ -127,18 +102,16 @@ enum End {
 }
 
 impl<S: Source> Connection<S> {
-    /// A connection behind its handshake, and the end of it that the torrent task holds.
-    pub(crate) fn new(stream: TcpStream, peer: PeerKey, shared: Arc<Shared<S>>) -> (Self, Line) {
-        let (sender, outbound) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let line = Line { outbound: sender, waiting: Arc::clone(&waiting) };
+    /// A connection behind its handshake, and the end of it that the torrent task holds. In a box, because a future that
+    /// is handed from task to task reserves room for each of its owners.
+    pub(crate) fn new(stream: TcpStream, peer: PeerKey, shared: Arc<Shared<S>>) -> (Box<Self>, Line) {
+        let (line, inbox) = line::line();
         let receiver = Receiver::new(shared.geometry, Arc::clone(&shared.pool));
         let connection = Self {
             stream,
             peer,
             shared,
-            outbound,
-            waiting,
+            inbox,
             receiver,
             sender: Sender::default(),
             batch: Vec::new(),
@@ -147,11 +120,11 @@ impl<S: Source> Connection<S> {
             write_pause: None,
             ending: false,
         };
-        (connection, line)
+        (Box::new(connection), line)
     }
 
     /// Runs until either side closes. Everything that came before has been handed over when this returns.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let batches = self.shared.batches.clone();
         let end = loop {
             if let Err(end) = self.step(&batches).await {
@@ -175,7 +148,7 @@ impl<S: Source> Connection<S> {
         let pause = [self.read_pause, self.write_pause].into_iter().flatten().min();
         tokio::select! {
             biased;
-            outbound = self.outbound.recv() => self.sender.push(outbound.ok_or(End::Dropped)?),
+            outbound = self.inbox.receive() => self.sender.push(outbound.ok_or(End::Dropped)?),
             ready = self.stream.readable(), if may_read => {
                 ready?;
                 self.read()?;
@@ -225,7 +198,10 @@ impl<S: Source> Connection<S> {
                         return Ok(());
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.receiver.rest();
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
@@ -257,7 +233,7 @@ impl<S: Source> Connection<S> {
             Sent::Done(block) => Received::Uploaded(block),
             Sent::Unreadable(block) => Received::Unreadable(block),
         }));
-        self.waiting.fetch_sub(self.sender.released(), Ordering::Relaxed);
+        self.inbox.release(self.sender.released());
         if matches!(turn, Err(SendError::Unreadable(..)))
             || self.batch.iter().any(|received| matches!(received, Received::Unreadable(_)))
         {

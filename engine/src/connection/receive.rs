@@ -11,7 +11,8 @@ use swarm_proto::geometry::{Block, Geometry};
 use swarm_proto::swarm::PeerFault;
 use swarm_proto::wire::{self, Decoded, Frame, FrameLimits, Message};
 
-/// Bytes of the side buffer while nothing longer is under way.
+/// Bytes of the side buffer while nothing longer is under way. While nothing at all is under way there is none: most of
+/// the connections of a large swarm are silent.
 const SIDE_LENGTH: usize = 2_048;
 /// Bytes read beyond the payload of a block: room for the next header, and little that would have to be copied.
 const READ_AHEAD: usize = 64;
@@ -45,14 +46,14 @@ struct Payload {
 impl Receiver {
     pub(super) fn new(geometry: Geometry, pool: Arc<BlockPool>) -> Self {
         let limits = FrameLimits::new(geometry.pieces());
-        Self { geometry, limits, pool, side: vec![0; SIDE_LENGTH], start: 0, end: 0, payload: None }
+        Self { geometry, limits, pool, side: Vec::new(), start: 0, end: 0, payload: None }
     }
 
     /// Bytes that the next [`Receiver::fill`] can take.
     pub(super) fn wanted(&self) -> usize {
         match &self.payload {
             Some(payload) => payload.buffer.len().saturating_sub(payload.filled) + READ_AHEAD,
-            None => self.side.len().saturating_sub(self.end),
+            None => self.side.len().max(SIDE_LENGTH).saturating_sub(self.end),
         }
     }
 
@@ -63,6 +64,9 @@ impl Receiver {
         most: usize,
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if self.side.is_empty() {
+            self.side = vec![0; SIDE_LENGTH];
+        }
         let Some(payload) = &mut self.payload else {
             let room = self.side.get_mut(self.end..).unwrap_or_default();
             let room = upto(room, most);
@@ -77,6 +81,14 @@ impl Receiver {
         payload.filled += got.min(direct);
         (self.start, self.end) = (0, got.saturating_sub(direct));
         Ok(got)
+    }
+
+    /// Nothing more comes for now: gives back what memory is not needed to wait.
+    pub(super) fn rest(&mut self) {
+        if self.start == self.end && self.payload.is_none() {
+            self.side = Vec::new();
+            (self.start, self.end) = (0, 0);
+        }
     }
 
     /// The next thing that has arrived in full, if there is one.
@@ -226,6 +238,26 @@ mod tests {
         assert!(receiver.take().unwrap().is_none());
         assert!(largest > 60_000);
         assert_eq!(receiver.side.capacity(), SIDE_LENGTH);
+        receiver.rest();
+        assert_eq!(receiver.side.capacity(), 0);
+    }
+
+    #[test]
+    fn a_rest_loses_nothing() {
+        let (bytes, _, payload) = stream();
+        for step in [1, 13, 1_000, 16_397] {
+            let mut receiver = receiver();
+            let (mut rest, mut out) = (&bytes[..], Vec::new());
+            while !rest.is_empty() {
+                receiver.rest();
+                receiver.fill(step, |slices| io::Read::read_vectored(&mut rest, slices)).unwrap();
+                while let Some(inbound) = receiver.take().unwrap() {
+                    out.push(inbound);
+                }
+            }
+            assert_eq!(out.len(), 7, "step {step}");
+            assert!(out.iter().all(|inbound| !matches!(inbound, Inbound::Block(_, buffer) if **buffer != *payload)));
+        }
     }
 
     #[test]

@@ -26,8 +26,8 @@ use tokio::net::TcpStream;
 
 /// Bytes of control messages that are put together before they are written.
 const CONTROL_LENGTH: usize = 16 * 1024;
-/// Capacity that the control buffer keeps while there is nothing to send.
-const CONTROL_IDLE_LENGTH: usize = 1_024;
+/// Capacity that the control buffer keeps while there is more to send.
+const CONTROL_KEPT_LENGTH: usize = 1_024;
 /// What a message without a body counts for when a queue is measured: about its size in memory.
 const MESSAGE_BYTES: usize = 64;
 /// Blocks in one go; then it is the receiving half's turn.
@@ -171,6 +171,7 @@ impl Sender {
             self.stage(source, sent);
             if self.is_idle() {
                 self.uncork(stream)?;
+                (self.queue, self.control) = (VecDeque::new(), Vec::new());
                 return Ok(Turn::Idle);
             }
             if !self.corked && self.upload.is_some() && matches!(self.queue.front(), Some(Outbound::Block(_))) {
@@ -242,7 +243,7 @@ impl Sender {
             }
         }
         self.control.clear();
-        self.control.shrink_to(CONTROL_IDLE_LENGTH);
+        self.control.shrink_to(CONTROL_KEPT_LENGTH);
         self.control_sent = 0;
         Ok(true)
     }

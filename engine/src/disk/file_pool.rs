@@ -116,6 +116,19 @@ impl FilePool {
     }
 }
 
+/// Lets the process open as many descriptors as it may give itself: each connection takes one, and the usual limit of
+/// 1,024 is there for programs that use `select`. To be called before the first session. A limit that cannot be raised is
+/// lived with.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of descriptors stays");
+        }
+    }
+}
+
 /// Descriptors that the process may have open.
 pub(crate) fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

@@ -20,7 +20,7 @@ mod verify;
 
 pub use error::{DiskError, Operation};
 pub(crate) use file_pool::descriptor_limit;
-pub use file_pool::{FileKey, FilePool, Use};
+pub use file_pool::{FileKey, FilePool, Use, raise_descriptor_limit};
 pub use folder::{Access, Folder, Stamp};
 pub use hash::{HashJob, block_digests, hash_piece};
 pub use storage::{Allocation, FileOnDisk, FileSpan, ForeignFiles, Mode, Round, Storage, StorageOptions};

@@ -46,7 +46,7 @@ impl Swarm {
         if connected.direction == Direction::Outgoing {
             self.book.connected(connected.address);
         }
-        self.peers.insert(key, Peer::new(now, connected, self.geometry.pieces()));
+        self.peers.insert(key, Box::new(Peer::new(now, connected, self.geometry.pieces())));
         self.events.push_back(Event::PeerConnected { peer: key, address: connected.address });
         self.greet(now, key);
         self.next_tick = self.next_tick.min(now + super::TICK);

@@ -77,7 +77,8 @@ pub struct Swarm {
     geometry: Geometry,
     state: State,
     picker: Picker,
-    peers: BTreeMap<PeerKey, Peer>,
+    /// In boxes: the tree keeps room for about as many again as it holds.
+    peers: BTreeMap<PeerKey, Box<Peer>>,
     /// The last peers that left, and from where they came.
     departed: VecDeque<(PeerKey, IpAddr)>,
     next_key: u64,
@@ -311,8 +312,8 @@ impl Swarm {
 
     /// Every connection now.
     pub fn peers(&self, now: Instant) -> Vec<PeerSnapshot> {
-        let snapshot = |(key, peer): (&PeerKey, &Peer)| PeerSnapshot {
-            key: *key,
+        let snapshot = |key: PeerKey, peer: &Peer| PeerSnapshot {
+            key,
             address: peer.address,
             peer_id: peer.peer_id,
             client: peer.extension.client.clone(),
@@ -329,7 +330,7 @@ impl Swarm {
             requests: u32::try_from(peer.download.requests.len()).unwrap_or(u32::MAX),
             since: peer.since,
         };
-        self.peers.iter().map(snapshot).collect()
+        self.peers.iter().map(|(key, peer)| snapshot(*key, peer)).collect()
     }
 
     /// Asserts what must hold between any two inputs. For tests and the simulation.

@@ -6,7 +6,6 @@
 //! better asked for there. A client that does not know `suggest` falls back to its own choice and is served by the same
 //! rule. Over when every piece is elsewhere too, or when another seed is there.
 
-use super::peer::Peer;
 use super::{State, Swarm};
 use crate::bitfield::Bitfield;
 use crate::geometry::{Block, PieceIndex};
@@ -74,7 +73,7 @@ impl Swarm {
         self.state == State::Running
             && self.is_complete()
             && !self.spread.elsewhere.is_full()
-            && !self.peers.values().any(Peer::is_seed)
+            && !self.peers.values().any(|peer| peer.is_seed())
     }
 
     /// Some other peer has the piece.
