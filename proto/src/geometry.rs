@@ -153,6 +153,11 @@ impl Geometry {
         let fits = length > 0 && length <= limits::REQUEST_LENGTH && end <= self.length_of(piece);
         fits.then_some(Block { piece, begin, length })
     }
+
+    /// Whether the block is one of those that a piece is asked for in: 16 KiB each, the last one what is left.
+    pub fn is_on_grid(&self, block: Block) -> bool {
+        block.begin().is_multiple_of(BLOCK_LENGTH) && self.block(block.piece(), block.ordinal()) == Some(block)
+    }
 }
 
 #[cfg(test)]

@@ -117,6 +117,10 @@ impl Receiver {
                     self.start += used;
                     let block = self.geometry.wire_block(index, begin, length);
                     let block = block.ok_or(PeerFault::NoSuchBlock(index, begin, length))?;
+                    // Nobody waits for its bytes: neither do we.
+                    if !self.geometry.is_on_grid(block) {
+                        return Err(PeerFault::OddBlock);
+                    }
                     let buffer = self.pool.take(block.length() as usize);
                     self.payload = Some(Payload { block, buffer, filled: 0 });
                 }
@@ -266,5 +270,11 @@ mod tests {
         let mut header = vec![0, 0, 0x40, 9, 7];
         header.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0]);
         assert_eq!(run(&header, 64).1, Some(PeerFault::NoSuchBlock(4, 0, 0x4000)));
+        for (begin, length) in [(0u32, 0x3fff), (1, 0x3fff), (1, 0x4000), (0, 0x8000), (0, 0x2_0000)] {
+            let mut header = (length + 9u32).to_be_bytes().to_vec();
+            header.extend_from_slice(&[7, 0, 0, 0, 1]);
+            header.extend_from_slice(&begin.to_be_bytes());
+            assert_eq!(run(&header, 64).1, Some(PeerFault::OddBlock), "{begin}+{length}");
+        }
     }
 }

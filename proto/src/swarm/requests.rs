@@ -119,9 +119,7 @@ impl Swarm {
         peer.last_received = now;
         peer.download.bytes += length;
         peer.download.rate.record(now, length);
-        let on_grid = block.begin().is_multiple_of(BLOCK_LENGTH)
-            && self.geometry.block(block.piece(), block.ordinal()) == Some(block);
-        if !on_grid {
+        if !self.geometry.is_on_grid(block) {
             self.waste(block);
             self.close(now, key, CloseReason::Fault(PeerFault::OddBlock));
             return BlockVerdict::Drop;
