@@ -1,12 +1,12 @@
 //! The one socket on which a session takes connections for all its torrents.
 //!
 //! Owns the listening socket, the handshakes under way on it and the table that finds a torrent by info hash. Bounds the
-//! handshakes, in all and by address, so that nobody can hold the door shut. Never ends because `accept` fails: it
-//! pauses and goes on.
+//! handshakes, in all and by network; newcomers take the places of the oldest, so that nobody can hold the door shut.
+//! Never ends because `accept` fails: it pauses and goes on.
 
 use crate::connection::handshake::{self, HandshakeFailure};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::ops::RangeInclusive;
@@ -18,7 +18,7 @@ use swarm_proto::swarm::{Connected, Direction};
 use swarm_proto::wire::Handshake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// Ports that are tried when none is named: those that BitTorrent has used from its beginning, and some more.
 pub const DEFAULT_PORTS: RangeInclusive<u16> = 6881..=6999;
@@ -134,18 +134,18 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts connections and hands them to their torrents, until dropped. At most `half_open` handshakes are under way.
 pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, half_open: usize) {
-    let hosts = Arc::new(Hosts::default());
+    let mut half_open = HalfOpen { places: VecDeque::new(), most: half_open };
     let mut handshakes = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if handshakes.len() < half_open => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                    let Some(place) = hosts.enter(address.ip()) else {
-                        tracing::debug!(%address, "too many handshakes under way with this host");
-                        continue;
-                    };
-                    handshakes.spawn(admit(stream, address, Arc::clone(&doors), place));
+                    let network = network_of(address.ip());
+                    half_open.make_room(network);
+                    let task = handshakes.spawn(admit(stream, address, Arc::clone(&doors)));
+                    half_open.places.push_back(Place { network, task });
+                    while handshakes.try_join_next().is_some() {}
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections for a moment");
@@ -157,7 +157,7 @@ pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, half_open: u
     }
 }
 
-async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>, _place: Place) {
+async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>) {
     let find = |theirs: &Handshake| doors.find(theirs.info_hash);
     match handshake::accept(&mut stream, find).await {
         Ok((arrivals, theirs)) => {
@@ -175,43 +175,34 @@ async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>, _p
     }
 }
 
-/// Handshakes under way by host.
-#[derive(Default)]
-struct Hosts {
-    counts: Mutex<HashMap<IpAddr, usize>>,
+/// Handshakes under way, the oldest first.
+///
+/// When there are too many, the oldest makes room for the newcomer: an honest peer needs a round trip for its handshake,
+/// and whoever only holds places holds them for ever shorter the more of them come.
+struct HalfOpen {
+    places: VecDeque<Place>,
+    most: usize,
 }
 
-/// One handshake under way; leaving gives the place free.
+/// One handshake under way.
 struct Place {
-    hosts: Arc<Hosts>,
-    host: IpAddr,
+    network: IpAddr,
+    task: AbortHandle,
 }
 
-impl Hosts {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let host = network_of(address);
-        let mut counts = self.lock();
-        let count = counts.entry(host).or_insert(0);
-        if *count >= HALF_OPEN_PER_HOST {
-            return None;
-        }
-        *count += 1;
-        Some(Place { hosts: Arc::clone(self), host })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.hosts.lock();
-        if let Some(count) = counts.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.host);
-            }
+impl HalfOpen {
+    /// Makes room for one more from this network.
+    fn make_room(&mut self, network: IpAddr) {
+        self.places.retain(|place| !place.task.is_finished());
+        let of_network = || self.places.iter().filter(|place| place.network == network);
+        let victim = if of_network().count() >= HALF_OPEN_PER_HOST {
+            self.places.iter().position(|place| place.network == network)
+        } else {
+            (self.places.len() >= self.most).then_some(0)
+        };
+        if let Some(place) = victim.and_then(|oldest| self.places.remove(oldest)) {
+            tracing::debug!(network = %place.network, "a handshake gives way to a newcomer");
+            place.task.abort();
         }
     }
 }
@@ -254,17 +245,26 @@ mod tests {
         assert!(bind(&Listen::Ports(taken.port()..=taken.port())).is_err());
     }
 
-    #[test]
-    fn one_host_has_so_many_places_and_gets_them_back() {
-        let hosts = Arc::new(Hosts::default());
-        let near: IpAddr = "2001:db8::1".parse().unwrap();
-        let same: IpAddr = "2001:db8::2".parse().unwrap();
-        let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
-        let places: Vec<_> = (0..HALF_OPEN_PER_HOST).map_while(|_| hosts.enter(near)).collect();
-        assert_eq!(places.len(), HALF_OPEN_PER_HOST);
-        assert!(hosts.enter(same).is_none() && hosts.enter(other).is_some());
-        drop(places);
-        assert!(hosts.enter(same).is_some());
-        assert!(hosts.lock().is_empty());
+    #[tokio::test]
+    async fn the_oldest_handshake_makes_room_first_of_its_own_network_then_of_all() {
+        const MOST: usize = 200;
+        let (mut half_open, mut tasks) = (HalfOpen { places: VecDeque::new(), most: MOST }, JoinSet::new());
+        let network = |number: u32| IpAddr::from(Ipv4Addr::from(number));
+        let mut enter = |number: u32| {
+            half_open.make_room(network(number));
+            let task = tasks.spawn(std::future::pending::<()>());
+            half_open.places.push_back(Place { network: network(number), task });
+            half_open.places.iter().map(|place| place.network).collect::<Vec<_>>()
+        };
+        enter(1);
+        for _ in 0..HALF_OPEN_PER_HOST * 2 {
+            enter(2);
+        }
+        let places = enter(3);
+        assert_eq!(places.iter().filter(|place| **place == network(2)).count(), HALF_OPEN_PER_HOST);
+        assert!(places.contains(&network(1)) && places.contains(&network(3)));
+        let places = (100..300).map(&mut enter).last().unwrap();
+        assert_eq!(places.len(), MOST);
+        assert!(!places.contains(&network(1)), "the oldest of all is gone");
     }
 }
