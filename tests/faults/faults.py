@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness import CASES, Box
 
-HELPERS = ('faults', 'harness', 'rogue', 'relay')
+HELPERS = ('faults', 'harness', 'namespaces', 'rogue', 'relay')
 AT_ONCE = 4
 
 

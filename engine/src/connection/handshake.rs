@@ -2,6 +2,7 @@
 //!
 //! Never reads a byte beyond the handshake, and hangs up on the first byte that cannot belong to one.
 
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for the three packets of TCP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What we sent and the other system does not acknowledge for so long: the network is cut, or the host is gone. Without
+/// this, TCP would wait a quarter of an hour, and try again only each two minutes after the network is whole.
+const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(45);
 
 /// Why a socket did not become a connection.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +47,7 @@ pub(crate) async fn dial(address: SocketAddr, ours: Handshake) -> Result<(TcpStr
     let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
     let mut stream = connecting.await.map_err(|_| HandshakeFailure::TimedOut)??;
     let exchange = async {
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         stream.write_all(&ours.encode()).await?;
         receive(&mut stream).await
     };
@@ -62,13 +66,18 @@ pub(crate) async fn accept<T>(
 ) -> Result<(T, Handshake), HandshakeFailure> {
     let deadline = Instant::now() + HANDSHAKE_DEADLINE;
     let exchange = async {
-        stream.set_nodelay(true)?;
+        prepare(stream)?;
         let theirs = receive(stream).await?;
         let (ours, found) = answer(&theirs).ok_or(HandshakeFailure::WrongTorrent(theirs.info_hash))?;
         stream.write_all(&ours.encode()).await?;
         Ok((found, theirs))
     };
     timeout_at(deadline, exchange).await.map_err(|_| HandshakeFailure::TimedOut)?
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_LIMIT))
 }
 
 async fn receive(stream: &mut TcpStream) -> Result<Handshake, HandshakeFailure> {

@@ -2,12 +2,12 @@
 //!
 //! Bounded by [`limits::KNOWN_PEERS`]; an address that the user named is never evicted and is dialled for ever.
 
-use crate::announce::{Reach, network_of};
 use crate::id::PeerId;
 use crate::limits;
+use crate::swarm::bans::{Bans, Offender};
 use crate::swarm::contract::PeerSource;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// First pause after a failed dial; doubles with each further failure.
@@ -16,15 +16,19 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_USER_PAUSE: Duration = Duration::from_secs(15);
 /// Longest pause between dials of any other address.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Longest pause between dials of an address at which we have traded: a network that was cut is found whole again soon.
+const LONGEST_PROVED_PAUSE: Duration = Duration::from_secs(30);
 /// Failures in a row after which an address from a tracker is forgotten.
 const FORGET_AFTER: u32 = 6;
-/// Bans kept; an attacker with more addresses than this meets the connection limits instead.
-const BANS: usize = 10_000;
+/// The same, for an address at which we have traded: an hour or so.
+const FORGET_PROVED_AFTER: u32 = 120;
 
 struct Known {
     source: PeerSource,
     state: Dial,
     failures: u32,
+    /// Payload has gone one way or the other here.
+    proved: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,21 +41,13 @@ enum Dial {
 
 pub(super) struct AddressBook {
     known: BTreeMap<SocketAddr, Known>,
-    banned_hosts: BTreeSet<IpAddr>,
-    banned_ids: BTreeSet<PeerId>,
-    banned_addresses: BTreeSet<SocketAddr>,
+    bans: Bans,
     dialling: usize,
 }
 
 impl AddressBook {
     pub(super) fn new() -> Self {
-        Self {
-            known: BTreeMap::new(),
-            banned_hosts: BTreeSet::new(),
-            banned_ids: BTreeSet::new(),
-            banned_addresses: BTreeSet::new(),
-            dialling: 0,
-        }
+        Self { known: BTreeMap::new(), bans: Bans::default(), dialling: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,15 +62,16 @@ impl AddressBook {
     /// Learns of an address. Ports of 0 and addresses that cannot be dialled are dropped.
     pub(super) fn add(&mut self, now: Instant, address: SocketAddr, source: PeerSource) {
         let ip = address.ip();
-        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || self.is_address_banned(address) {
+        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
             return;
         }
+        let banned = self.bans.of_address(now, address);
         if let Some(known) = self.known.get_mut(&address) {
             if source == PeerSource::User {
                 known.source = source;
             }
             // A push says that the peer is there right now. But a tracker must not make us dial anybody as often as it likes.
-            if let (Dial::At(at), true) = (known.state, source != PeerSource::Tracker) {
+            if let (Dial::At(at), None, true) = (known.state, banned, source != PeerSource::Tracker) {
                 known.state = Dial::At(at.min(now + FIRST_PAUSE));
             }
             return;
@@ -82,7 +79,8 @@ impl AddressBook {
         if self.known.len() >= limits::KNOWN_PEERS && !self.evict_one() && source != PeerSource::User {
             return;
         }
-        self.known.insert(address, Known { source, state: Dial::At(now), failures: 0 });
+        let state = Dial::At(banned.unwrap_or(now));
+        self.known.insert(address, Known { source, state, failures: 0, proved: false });
     }
 
     fn evict_one(&mut self) -> bool {
@@ -128,6 +126,7 @@ impl AddressBook {
     pub(super) fn proved(&mut self, address: SocketAddr) {
         if let Some(known) = self.known.get_mut(&address) {
             known.failures = 0;
+            known.proved = true;
         }
     }
 
@@ -139,11 +138,15 @@ impl AddressBook {
             return;
         }
         known.failures += 1;
-        if known.source != PeerSource::User && known.failures >= FORGET_AFTER {
+        let (longest, forget_after) = match (known.source, known.proved) {
+            (PeerSource::User, _) => (LONGEST_USER_PAUSE, u32::MAX),
+            (_, true) => (LONGEST_PROVED_PAUSE, FORGET_PROVED_AFTER),
+            (_, false) => (LONGEST_PAUSE, FORGET_AFTER),
+        };
+        if known.failures >= forget_after {
             self.known.remove(&address);
             return;
         }
-        let longest = if known.source == PeerSource::User { LONGEST_USER_PAUSE } else { LONGEST_PAUSE };
         let pause = FIRST_PAUSE.saturating_mul(1 << (known.failures - 1).min(10)).min(longest);
         known.state = Dial::At(now + pause);
     }
@@ -169,61 +172,33 @@ impl AddressBook {
         }
     }
 
-    /// Shuts a peer out for as long as the swarm lives. Machines behind one address are one machine to us, except on
-    /// the loopback, where every test swarm and many a proxy lives: there the id and the listening address stand for it.
-    pub(super) fn ban(&mut self, address: SocketAddr, listens: Option<SocketAddr>, id: PeerId) {
-        if self.banned_ids.len() + self.banned_addresses.len() >= BANS {
-            return;
-        }
-        if address.ip().to_canonical().is_loopback() {
-            self.banned_ids.insert(id);
-            self.banned_addresses.extend([Some(address), listens].into_iter().flatten());
-        }
-        self.ban_host(address.ip());
-    }
-
-    /// Shuts out whoever comes from this address, unless it is the loopback.
-    pub(super) fn ban_host(&mut self, ip: IpAddr) {
-        let host = host_of(ip);
-        if !host.is_loopback() && self.banned_hosts.len() < BANS {
-            self.banned_hosts.insert(host);
-        }
-        let banned: Vec<_> = self.known.keys().copied().filter(|known| self.is_address_banned(*known)).collect();
-        for known in banned {
-            self.never_again(known);
+    /// Shuts a peer out. Its addresses that we know are dialled again when that is over.
+    pub(super) fn ban(&mut self, now: Instant, offender: &Offender) {
+        self.bans.add(now, offender);
+        for (address, known) in &mut self.known {
+            if let (Some(until), Dial::At(_)) = (self.bans.of_address(now, *address), known.state) {
+                known.state = Dial::At(until);
+            }
         }
     }
 
-    fn is_address_banned(&self, address: SocketAddr) -> bool {
-        self.banned_hosts.contains(&host_of(address.ip())) || self.banned_addresses.contains(&address)
+    /// The peer that was dialled is shut out: nothing until that is over.
+    pub(super) fn dialled_banned(&mut self, now: Instant, address: SocketAddr, id: PeerId) {
+        self.leave_dialling(address);
+        let until = self.bans.of_peer(now, address, id).unwrap_or(now + LONGEST_PAUSE);
+        if let Some(known) = self.known.get_mut(&address) {
+            known.state = Dial::At(until);
+        }
     }
 
-    pub(super) fn is_banned(&self, address: SocketAddr, id: PeerId) -> bool {
-        self.is_address_banned(address) || self.banned_ids.contains(&id)
+    pub(super) fn is_banned(&self, now: Instant, address: SocketAddr, id: PeerId) -> bool {
+        self.bans.of_peer(now, address, id).is_some()
     }
-}
-
-/// What a ban shuts out: whoever has one IPv6 address of the internet has the whole /64. In a network of one's own each
-/// address is another machine.
-fn host_of(ip: IpAddr) -> IpAddr {
-    if Reach::of(ip) == Reach::Global { network_of(ip) } else { ip.to_canonical() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_ban_of_an_ipv6_address_holds_for_its_network() {
-        let mut book = AddressBook::new();
-        let id = PeerId([7; 20]);
-        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 6881);
-        book.ban(at("2001:db8::1"), None, id);
-        book.ban(at("fd00::1"), None, id);
-        let banned = |ip: &str| book.is_banned(at(ip), PeerId([1; 20]));
-        assert!(banned("2001:db8::ffff:2") && !banned("2001:db8:0:1::1"));
-        assert!(banned("fd00::1") && !banned("fd00::2"), "neighbours are other machines");
-    }
 
     fn address(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 6881))
@@ -268,16 +243,31 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_holds_for_the_host_but_on_loopback_for_the_peer() {
+    fn where_we_have_traded_is_dialled_again_soon_and_for_long() {
+        let (mut book, mut now) = (AddressBook::new(), Instant::now());
+        book.add(now, address(1), PeerSource::Tracker);
+        book.proved(address(1));
+        let (mut last, mut longest) = (now, Duration::ZERO);
+        for _ in 0..1_800 {
+            while let Some(due) = book.take_due(now) {
+                longest = longest.max(now - last);
+                last = now;
+                book.failed(now, due);
+            }
+            now += Duration::from_secs(1);
+        }
+        assert_eq!((book.len(), longest), (1, LONGEST_PROVED_PAUSE));
+    }
+
+    #[test]
+    fn who_is_banned_is_not_dialled_before_the_end_of_the_ban() {
         let (mut book, now) = (AddressBook::new(), Instant::now());
-        let id = PeerId([7; 20]);
         book.add(now, address(1), PeerSource::User);
-        book.ban(address(1), None, id);
-        assert!(book.is_banned(SocketAddr::from(([10, 0, 0, 1], 9)), PeerId([1; 20])));
-        assert_eq!(book.take_due(now), None);
-        let local = SocketAddr::from(([127, 0, 0, 1], 5));
-        book.ban(local, None, id);
-        assert!(book.is_banned(SocketAddr::from(([127, 0, 0, 1], 6)), id));
-        assert!(!book.is_banned(SocketAddr::from(([127, 0, 0, 1], 6)), PeerId([1; 20])));
+        let offender = Offender { address: address(1), reachable: None, id: PeerId([7; 20]), proven: true };
+        book.ban(now, &offender);
+        book.add(now, address(1), PeerSource::Push);
+        assert!(book.is_banned(now, address(1), PeerId([1; 20])));
+        assert_eq!(book.take_due(now + Duration::from_secs(59)), None);
+        assert_eq!(book.take_due(now + Duration::from_secs(60)), Some(address(1)));
     }
 }

@@ -24,6 +24,8 @@ const DEPARTED: usize = 512;
 /// Of two connections between the same pair, opened within this time of each other, both sides keep the same one;
 /// later ones are refused.
 const SIMULTANEOUS: Duration = Duration::from_secs(10);
+/// A connection that was silent for so long gives way to a new one of the same peer.
+const LOST_TWIN: Duration = Duration::from_secs(20);
 
 impl Swarm {
     /// A connection is up and both handshakes have been exchanged.
@@ -34,7 +36,8 @@ impl Swarm {
         if let Err(reason) = self.admit(now, &connected) {
             if connected.direction == Direction::Outgoing {
                 match reason {
-                    CloseReason::Myself | CloseReason::Banned => self.book.never_again(connected.address),
+                    CloseReason::Myself => self.book.never_again(connected.address),
+                    CloseReason::Banned => self.book.dialled_banned(now, connected.address, connected.peer_id),
                     CloseReason::Duplicate => self.note_second_address(&connected),
                     _ => self.book.failed(now, connected.address),
                 }
@@ -61,7 +64,7 @@ impl Swarm {
         if connected.peer_id == self.config.peer_id {
             return Err(CloseReason::Myself);
         }
-        if self.book.is_banned(connected.address, connected.peer_id) {
+        if self.book.is_banned(now, connected.address, connected.peer_id) {
             return Err(CloseReason::Banned);
         }
         let is_twin = |peer: &Peer| {
@@ -70,7 +73,11 @@ impl Swarm {
         let twin = self.peers.iter().find(|(_, peer)| is_twin(peer));
         if let Some((&twin, peer)) = twin {
             let simultaneous = now.duration_since(peer.since) < SIMULTANEOUS;
-            if !simultaneous || !self.is_kept(connected) || peer.direction == connected.direction {
+            let kept = simultaneous && self.is_kept(connected) && peer.direction != connected.direction;
+            // A peer that comes again while nothing comes from it here has lost that connection: its host has another
+            // address now, or the network was cut.
+            let lost = now.duration_since(peer.last_received) >= LOST_TWIN;
+            if !kept && !lost {
                 return Err(CloseReason::Duplicate);
             }
             self.close(now, twin, CloseReason::Duplicate);
@@ -134,6 +141,29 @@ impl Swarm {
         self.close(now, peer, CloseReason::Fault(fault));
     }
 
+    /// Shuts a peer out, and closes its connection if there is one.
+    pub(super) fn ban(&mut self, now: Instant, key: PeerKey) {
+        let there = self.peers.get(&key).map(Peer::as_offender);
+        let gone = || self.departed.iter().find(|(gone, _)| *gone == key).map(|(_, offender)| *offender);
+        let Some(offender) = there.or_else(gone) else { return };
+        self.close(now, key, CloseReason::Fault(PeerFault::CorruptData));
+        if self.book.is_banned(now, offender.address, offender.id) {
+            return;
+        }
+        self.book.ban(now, &offender);
+        self.traffic.banned_peers += 1;
+        self.events.push_back(Event::PeerBanned(offender.address));
+        // It may have come back since.
+        let one_peer = |peer: &Peer| {
+            peer.peer_id == offender.id && may_be_one_peer(peer.address.ip(), offender.address.ip())
+        };
+        let same = self.peers.iter().filter(|(_, peer)| one_peer(peer));
+        let same: Vec<PeerKey> = same.map(|(key, _)| *key).collect();
+        for key in same {
+            self.close(now, key, CloseReason::Banned);
+        }
+    }
+
     /// Closes a connection.
     pub(super) fn close(&mut self, now: Instant, key: PeerKey, reason: CloseReason) {
         if self.peers.contains_key(&key) {
@@ -153,7 +183,7 @@ impl Swarm {
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();
         }
-        self.departed.push_back((key, peer.address.ip()));
+        self.departed.push_back((key, peer.as_offender()));
         self.events.push_back(Event::PeerClosed { peer: key, address: peer.address, reason });
         if self.state == State::Running {
             self.request_from_all(now);
@@ -175,12 +205,12 @@ impl Swarm {
         let known = |address: &SocketAddr| peer.direction == Direction::Outgoing || self.book.is_connected(*address);
         let Some(address) = peer.reachable_at().filter(known) else { return };
         match reason {
-            Some(CloseReason::NothingToTrade | CloseReason::Myself | CloseReason::Banned) => {
+            Some(CloseReason::NothingToTrade | CloseReason::Myself) => {
                 self.book.never_again(address);
                 return;
             }
             // Whoever breaks rules is dialled less and less, whatever else came from it.
-            Some(CloseReason::Fault(_)) => {}
+            Some(CloseReason::Fault(_) | CloseReason::Banned) => {}
             _ if peer.download.bytes > 0 || peer.upload.bytes > 0 => self.book.proved(address),
             _ => {}
         }

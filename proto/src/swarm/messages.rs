@@ -1,6 +1,6 @@
 //! What each message of a peer means. The match dispatches; each rule stands in the function that it calls.
 
-use super::{CloseReason, Event, PeerFault, Role, Swarm};
+use super::{CloseReason, PeerFault, Role, Swarm};
 use crate::bitfield::Bitfield;
 use crate::geometry::PieceIndex;
 use crate::id::PeerKey;
@@ -210,15 +210,5 @@ impl Swarm {
             self.update_interest(now, key);
         }
         Ok(())
-    }
-
-    /// Shuts a peer out and closes its connection.
-    pub(super) fn ban(&mut self, now: Instant, key: PeerKey) {
-        let Some(peer) = self.peers.get(&key) else { return };
-        let (address, reachable) = (peer.address, peer.reachable_at());
-        self.book.ban(address, reachable, peer.peer_id);
-        self.traffic.banned_peers += 1;
-        self.events.push_back(Event::PeerBanned(address));
-        self.close(now, key, CloseReason::Fault(PeerFault::CorruptData));
     }
 }

@@ -9,6 +9,7 @@
 //! reads a clock, never fails: whatever a peer, tracker or disk does is an input.
 
 mod address_book;
+mod bans;
 mod choking;
 mod connections;
 mod contract;
@@ -35,13 +36,13 @@ use crate::picker::{Picker, PickerConfig};
 use crate::rate::RateMeter;
 use crate::wire::Message;
 use address_book::AddressBook;
+use bans::Offender;
 use choking::Choking;
 use peer::Peer;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use spread::Spread;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use verification::Verification;
 
@@ -79,8 +80,8 @@ pub struct Swarm {
     picker: Picker,
     /// In boxes: the tree keeps room for about as many again as it holds.
     peers: BTreeMap<PeerKey, Box<Peer>>,
-    /// The last peers that left, and from where they came.
-    departed: VecDeque<(PeerKey, IpAddr)>,
+    /// The last peers that left.
+    departed: VecDeque<(PeerKey, Offender)>,
     next_key: u64,
     book: AddressBook,
     announcer: Announcer,

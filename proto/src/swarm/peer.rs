@@ -6,6 +6,7 @@ use crate::id::PeerId;
 use crate::limits;
 use crate::rate::RateMeter;
 use crate::request_window::RequestWindow;
+use crate::swarm::bans::Offender;
 use crate::swarm::contract::{Connected, Direction};
 use crate::swarm::fault::PeerFault;
 use crate::swarm::request_queue::RequestQueue;
@@ -43,6 +44,8 @@ pub(super) struct Peer {
     pub(super) last_sent: Instant,
     /// Pieces that this peer helped to complete and that were right.
     pub(super) good_pieces: u32,
+    /// Its blocks in those pieces, less what wrong ones have cost it.
+    pub(super) good_blocks: u32,
 }
 
 /// What the extension handshake told (BEP 10).
@@ -133,7 +136,14 @@ impl Peer {
             last_received: now,
             last_sent: now,
             good_pieces: 0,
+            good_blocks: 0,
         }
+    }
+
+    /// Who it is, should it have to be shut out.
+    pub(super) fn as_offender(&self) -> Offender {
+        let (address, reachable, id) = (self.address, self.reachable_at(), self.peer_id);
+        Offender { address, reachable, id, proven: self.good_pieces > 0 }
     }
 
     /// Whether the peer has every piece.

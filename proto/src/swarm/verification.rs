@@ -4,7 +4,7 @@
 //! the refused pieces are tried again until they are written.
 
 use super::{CloseReason, DiskDone, Event, Output, Swarm, VerifyOutcome};
-use crate::geometry::PieceIndex;
+use crate::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::id::{HASH_LENGTH, PeerKey};
 use crate::smart_ban::{Sender, SmartBan};
 use crate::wire::{self, Message};
@@ -16,8 +16,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of complete pieces that may wait for the disk before requests do: a few hundredths of a second of hashing.
 const BACKLOG: u64 = 16 * 1024 * 1024;
-/// A peer is forgiven one wrong piece for so many right ones: a noisy link is no malice.
-const GOOD_PIECES_PER_STRIKE: u32 = 64;
+/// A peer is forgiven one wrong piece for the blocks of so many right ones: a noisy link is no malice, and what it spoils
+/// is little beside what it brings.
+const GOOD_PIECES_PER_STRIKE: u32 = 8;
 
 pub(super) struct Verification {
     smart_ban: SmartBan,
@@ -85,17 +86,13 @@ impl Swarm {
     }
 
     fn written(&mut self, now: Instant, piece: PieceIndex, digests: &[[u8; HASH_LENGTH]]) {
-        let contributors = self.contributors(piece);
+        let senders = self.picker.contributors(piece);
         self.disk_recovered(now);
         if self.picker.have().has(piece) {
             return;
         }
         self.picker.piece_verified(piece);
-        for key in &contributors {
-            if let Some(peer) = self.peers.get_mut(key) {
-                peer.good_pieces += 1;
-            }
-        }
+        self.credit(&senders);
         self.events.push_back(Event::PieceVerified(piece));
         for culprit in self.verification.smart_ban.convict(piece, digests) {
             self.strike(now, culprit);
@@ -107,12 +104,17 @@ impl Swarm {
         self.request_from_all(now);
     }
 
-    /// Peers that sent blocks of the piece as it stands, each once.
-    fn contributors(&self, piece: PieceIndex) -> Vec<PeerKey> {
-        let mut keys: Vec<PeerKey> = self.picker.contributors(piece).into_iter().flatten().collect();
+    /// Counts a right piece for those who sent its blocks.
+    fn credit(&mut self, senders: &[Option<PeerKey>]) {
+        let mut keys: Vec<PeerKey> = senders.iter().copied().flatten().collect();
         keys.sort_unstable();
-        keys.dedup();
-        keys
+        for run in keys.chunk_by(|one, other| one == other) {
+            let peer = run.first().and_then(|key| self.peers.get_mut(key));
+            if let Some(peer) = peer {
+                peer.good_pieces += 1;
+                peer.good_blocks = peer.good_blocks.saturating_add(u32::try_from(run.len()).unwrap_or(u32::MAX));
+            }
+        }
     }
 
     fn announce_have(&mut self, now: Instant, piece: PieceIndex) {
@@ -145,7 +147,7 @@ impl Swarm {
         self.events.push_back(Event::PieceFailed(piece));
         let address = |key: PeerKey| {
             let there = self.peers.get(&key).map(|peer| peer.address.ip());
-            there.or_else(|| self.departed.iter().find(|(gone, _)| *gone == key).map(|(_, ip)| *ip))
+            there.or_else(|| self.departed.iter().find(|(gone, _)| *gone == key).map(|(_, who)| who.address.ip()))
         };
         let senders = self.picker.contributors(piece);
         let sender = |key: PeerKey| address(key).map(|address| Sender { peer: key, address });
@@ -159,15 +161,12 @@ impl Swarm {
 
     /// A peer is convicted of a wrong block: it is shut out, unless its many right pieces speak for a noisy link.
     fn strike(&mut self, now: Instant, culprit: Sender) {
-        let Some(peer) = self.peers.get_mut(&culprit.peer) else {
-            self.book.ban_host(culprit.address);
-            return;
-        };
-        if peer.good_pieces >= GOOD_PIECES_PER_STRIKE {
-            peer.good_pieces -= GOOD_PIECES_PER_STRIKE;
-            return;
+        let cost = GOOD_PIECES_PER_STRIKE.saturating_mul(self.geometry.piece_length().div_ceil(BLOCK_LENGTH));
+        let credit = self.peers.get_mut(&culprit.peer).map(|peer| &mut peer.good_blocks);
+        match credit.filter(|credit| **credit >= cost) {
+            Some(credit) => *credit -= cost,
+            None => self.ban(now, culprit.peer),
         }
-        self.ban(now, culprit.peer);
     }
 
     fn write_failed(&mut self, now: Instant, piece: PieceIndex) {

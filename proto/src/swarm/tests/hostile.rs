@@ -171,6 +171,59 @@ fn an_address_that_turned_out_to_be_connected_is_dialled_once_that_connection_en
 }
 
 #[test]
+fn a_peer_that_comes_again_takes_the_place_of_a_connection_that_it_has_lost() {
+    let mut bench = Bench::new("........");
+    let old = bench.connect(1, ALL);
+    bench.wait(Duration::from_secs(15));
+    assert_eq!(bench.try_connect(1, ALL, Direction::Incoming), Err(CloseReason::Duplicate), "it may still be there");
+    bench.wait(Duration::from_secs(10));
+    assert!(bench.try_connect(1, ALL, Direction::Incoming).is_ok());
+    assert!(bench.outputs().contains(&Output::Close { peer: old, reason: CloseReason::Duplicate }));
+}
+
+#[test]
+fn a_noisy_link_is_forgiven_a_wrong_piece_for_eight_right_ones_and_then_shut_out_for_a_minute() {
+    let mut bench = Bench::of(40, &".".repeat(40));
+    let (peer, mut blocks) = bench.seed(1);
+    let mut verified = 0;
+    'open: loop {
+        assert!(!blocks.is_empty(), "nothing is requested after {verified} pieces");
+        let outputs = bench.deliver(peer, &std::mem::take(&mut blocks));
+        blocks.extend(bench.requests(&outputs, peer));
+        for output in outputs {
+            let Output::Verify { piece, .. } = output else { continue };
+            // After 12 right ones a wrong one, after 7 more right ones only wrong ones.
+            let wrong = verified == 12 || verified >= 20;
+            let mismatch = VerifyOutcome::Mismatch { digests: vec![[1; 20]; 2] };
+            verified += 1;
+            let told = bench.write(piece, if wrong { mismatch } else { WRITTEN });
+            blocks.extend(bench.requests(&told, peer));
+            if !bench.swarm.peers.contains_key(&peer) {
+                break 'open;
+            }
+        }
+    }
+    assert_eq!(
+        (verified, bench.swarm.stats(bench.now).failed_pieces),
+        (22, 3),
+        "the credit of 19 right pieces is for two"
+    );
+    assert_eq!(bench.try_connect(1, ALL, Direction::Incoming), Err(CloseReason::Banned));
+    bench.now += Duration::from_secs(60);
+    assert!(bench.try_connect(1, ALL, Direction::Incoming).is_ok(), "a ban ends");
+}
+
+#[test]
+fn whoever_lied_and_left_is_banned_all_the_same() {
+    let mut bench = Bench::new("........");
+    let (peer, piece) = bench.first_piece();
+    bench.swarm.handle_closed(bench.now, peer);
+    bench.write(piece, VerifyOutcome::Mismatch { digests: vec![[1; 20]; 2] });
+    assert_eq!(bench.swarm.stats(bench.now).banned_peers, 1);
+    assert_eq!(bench.try_connect(1, ALL, Direction::Incoming), Err(CloseReason::Banned));
+}
+
+#[test]
 fn whoever_breaks_rules_is_dialled_less_and_less() {
     let mut bench = Bench::new("........");
     let address = SocketAddr::from(([10, 0, 0, 1], 6_881));

@@ -1,0 +1,145 @@
+"""Wrong bytes: from links that are noisy and from peers that lie."""
+import time
+
+from harness import case, same, wait_for
+from relay import Relay, noise, resets
+from rogue import Rogue, block, serve
+
+PIECE_LENGTH = 131_072
+
+
+def corrupt(content, piece_length, index, begin, length):
+    reply = bytearray(block(content, piece_length, index, begin, length))
+    reply[-1] ^= 1
+    return bytes(reply)
+
+
+def made(box, length):
+    """A payload, its metainfo and its bytes."""
+    payload = box.payload(length)
+    with open(payload, 'rb') as file:
+        return payload, box.meta(payload, piece_length='128K'), file.read()
+
+
+def right(box, fetch, payload):
+    assert fetch.exit() == 0 and same(payload, f'{box.path}/copy/payload.bin')
+
+
+@case('bits flipped on the way', 'the copy right, a few pieces wasted; the peer behind the link is not banned')
+def noisy_link(box):
+    payload, meta, _ = made(box, 12_000_000)
+    seed = box.seed(meta)
+    flips = []
+    relay = Relay(box, ('127.0.0.1', seed.port), alter=noise(900_000, box.random, flips))
+    fetch = box.fetch(meta, '--peer', relay.address)
+    done = fetch.wait('completed')
+    right(box, fetch, payload)
+    failed = len(fetch.all('piece_failed'))
+    assert flips and failed and not fetch.all('peer_banned') and relay.accepted == 1
+    assert done['wasted'] <= (len(flips) + 1) * PIECE_LENGTH, (done, len(flips))
+    return f'{len(flips)} bits flipped, {failed} pieces fetched again, 0 bans, 1 connection'
+
+
+@case('bits flipped in headers too', 'the copy right; a connection out of step ends and comes again')
+def noisy_headers(box):
+    payload, meta, _ = made(box, 8_000_000)
+    seed = box.seed(meta)
+    flips = []
+    relay = Relay(box, ('127.0.0.1', seed.port), alter=noise(700_000, box.random, flips, payload_only=False))
+    fetch = box.fetch(meta, '--peer', relay.address)
+    fetch.wait('completed', 60)
+    right(box, fetch, payload)
+    assert flips and not fetch.all('peer_banned')
+    return f'{len(flips)} bits flipped, {len(fetch.all("piece_failed"))} pieces fetched again, ' \
+           f'{relay.accepted} connections, 0 bans'
+
+
+@case('a corrupting seed alone', 'banned within 2 pieces (256 KiB where pieces are shorter), no reconnect')
+def corrupting_alone(box):
+    payload, meta, content = made(box, 3_000_000)
+    rogue = Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, corrupt))
+    fetch = box.fetch(meta, '--peer', rogue.address)
+    banned = fetch.wait('peer_banned')
+    assert banned['peer'] == rogue.address, banned
+    took = banned['at'] - fetch.wait('peer_connected')['at']
+    time.sleep(12)
+    failed = len(fetch.all('piece_failed'))
+    wasted = fetch.last()['wasted']
+    assert failed <= 2 and wasted <= 2 * PIECE_LENGTH and rogue.accepted == 1, (failed, wasted, rogue.accepted)
+    return f'banned after {failed} pieces and {took:.2f} s, {wasted} bytes wasted, 0 reconnects in 12 s'
+
+
+@case('a corrupting seed beside a good one', 'waste at most 2 pieces (256 KiB where pieces are shorter), only the bad '
+                                             'one banned')
+def corrupting_beside_good(box):
+    payload, meta, content = made(box, 6_000_000)
+    rogue = Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, corrupt), peer_id=b'-RG0006-............')
+    good = Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, rate=2_000_000),
+                 peer_id=b'-RG0007-............')
+    fetch = box.fetch(meta, '--peer', rogue.address, '--peer', good.address)
+    done = fetch.wait('completed')
+    right(box, fetch, payload)
+    banned = [event['peer'] for event in fetch.all('peer_banned')]
+    assert banned == [rogue.address], banned
+    assert done['wasted'] <= 2 * PIECE_LENGTH, done
+    return f'{done["wasted"]} bytes wasted, 1 of 1 bad and 0 of 1 good banned'
+
+
+@case('a liar that leaves and comes again', 'banned by the blocks that it left behind, under its old name and its new')
+def liar_comes_again(box):
+    payload, meta, content = made(box, 6_000_000)
+    sent = []
+
+    def behave(peer):
+        def answer(*request):
+            if len(sent) % 2:  # the second block of a connection is its last
+                sent.append(0)
+                raise EOFError
+            sent.append(0)
+            return corrupt(*request)
+        serve(peer, content, PIECE_LENGTH, answer)
+    rogue = Rogue(box, meta, behave, peer_id=b'-RG0008-............')
+    good = Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, rate=1_000_000),
+                 peer_id=b'-RG0009-............')
+    fetch = box.fetch(meta, '--peer', rogue.address, '--peer', good.address)
+    done = fetch.wait('completed')
+    right(box, fetch, payload)
+    banned = [event['peer'] for event in fetch.all('peer_banned')]
+    assert banned == [rogue.address], banned
+    # Each of its blocks spoils a piece to which others gave the rest.
+    assert done['wasted'] <= 3 * PIECE_LENGTH, done
+    return f'banned after {rogue.accepted} connections, {done["wasted"]} bytes wasted, the good one not'
+
+
+@case('50 corrupting peers among 5 honest ones', 'the download finishes, no honest one banned, 2 pieces of waste a liar')
+def fifty_liars(box):
+    payload, meta, content = made(box, 8_000_000)
+    liars = [Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, corrupt, rate=500_000),
+                   host=f'127.0.1.{n + 1}', peer_id=b'-RG0010-%012d' % n) for n in range(50)]
+    honest = [Rogue(box, meta, lambda peer: serve(peer, content, PIECE_LENGTH, rate=300_000),
+                    host=f'127.0.1.{n + 101}', peer_id=b'-RG0011-%012d' % n) for n in range(5)]
+    peers = [word for rogue in liars + honest for word in ('--peer', rogue.address)]
+    fetch = box.fetch(meta, *peers)
+    done = fetch.wait('completed', 60)
+    right(box, fetch, payload)
+    banned = {event['peer'] for event in fetch.all('peer_banned')}
+    assert banned <= {rogue.address for rogue in liars}, banned
+    assert done['wasted'] <= 50 * 2 * PIECE_LENGTH, done
+    without = sum(rogue.accepted == 0 for rogue in liars)
+    assert max(rogue.accepted for rogue in liars) <= 2, [rogue.accepted for rogue in liars]
+    return f'{len(banned)} of 50 liars banned, 0 of 5 honest, {without} never connected, ' \
+           f'{done["wasted"] // 1024} KiB wasted of 7,812, {done["time_s"]:.1f} s'
+
+
+@case('a link that resets connections', 'the copy right, goes on after each reset, 100 ms away')
+def resetting_link(box):
+    payload, meta, _ = made(box, 6_000_000)
+    seed = box.seed(meta)
+    cuts = []
+    relay = Relay(box, ('127.0.0.1', seed.port), delay_s=0.05, alter=resets(1_500_000, box.random, cuts))
+    fetch = box.fetch(meta, '--peer', relay.address)
+    done = fetch.wait('completed', 60)
+    right(box, fetch, payload)
+    assert len(cuts) >= 2 and relay.accepted == len(cuts) + 1, (len(cuts), relay.accepted)
+    wait_for(lambda: seed.process.poll() is None, 1, 'the seed')
+    return f'{len(cuts)} resets, {relay.accepted} connections, {done["wasted"]} bytes wasted, {done["time_s"]:.1f} s'
