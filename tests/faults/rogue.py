@@ -27,7 +27,8 @@ class Peer:
         self.sock, self.buffer = sock, b''
 
     @classmethod
-    def dial(cls, port, meta, peer_id=b'-RG0001-............', reserved=FAST, host='127.0.0.1', timeout_s=10, source='127.0.0.1'):
+    def dial(cls, port, meta, peer_id=b'-RG0001-............', reserved=FAST, host='127.0.0.1', timeout_s=10,
+             source='127.0.0.1'):
         """Connects, shakes hands, and returns the peer."""
         peer = cls(socket.create_connection((host, port), timeout_s, (source, 0)))
         peer.sock.sendall(handshake(info_hash(meta), peer_id, reserved))

@@ -156,8 +156,8 @@ def message_floods(box):
     assert fetch.exit() == 0 and same(payload, f'{box.path}/copy/payload.bin')
     assert grown <= 32_768, f'{grown} KiB more'
     assert done['time_s'] <= 1.3 * 40 * 65_536 / 300_000 + 1, done
-    return f'{len(FLOODS)} kinds, {sum(sent.values()) >> 20} MiB in {len(FLOODS) * 0.3:.0f} s, {sum(spent.values()):.1f} s ' \
-           f'of CPU, worst {worst}: {spent[worst] * 1000 / (sent[worst] / 2**20 + 0.01):.0f} ms a MiB; ' \
+    return f'{len(FLOODS)} kinds, {sum(sent.values()) >> 20} MiB in {len(FLOODS) * 0.3:.0f} s, ' \
+           f'{sum(spent.values()):.1f} s of CPU, worst {worst}: {spent[worst] * 1000 / (sent[worst] / 2**20 + 0.01):.0f} ms a MiB; ' \
            f'{max(grown, 0) // 1024} MiB more memory; the transfer {done["time_s"]:.1f} s'
 
 

@@ -2,8 +2,8 @@
 import struct
 
 from harness import case, same, wait_for
-from rogue import (ALLOWED_FAST, BITFIELD, CANCEL, EXTENDED, FAST, HAVE, HAVE_ALL, HAVE_NONE, PIECE, PLAIN, REJECT, REQUEST,
-                   SUGGEST, UNCHOKE, Peer, Rogue, message, serve)
+from rogue import (ALLOWED_FAST, BITFIELD, CANCEL, EXTENDED, FAST, HAVE, HAVE_ALL, HAVE_NONE, PIECE, PLAIN, REJECT,
+                   REQUEST, SUGGEST, UNCHOKE, Peer, Rogue, message, serve)
 
 PIECE_LENGTH = 262_144
 PIECES = 11
@@ -51,7 +51,8 @@ FATAL = {
     'extension without BEP 10': (FAST, message(EXTENDED, b'\x00de'), 'extension message'),
     'extension handshake that is none': (EXTENSIONS, message(EXTENDED, b'\x00le'), 'extension message'),
     'extension handshake 30,000 lists deep': (EXTENSIONS, message(EXTENDED, b'\x00' + DEEP), 'extension message'),
-    'extension handshake with a string of 2 GB': (EXTENSIONS, message(EXTENDED, b'\x00d2222222222:l'), 'extension message'),
+    'extension handshake with a string of 2 GB':
+        (EXTENSIONS, message(EXTENDED, b'\x00d2222222222:l'), 'extension message'),
     'extension handshake of 65 KiB': (EXTENSIONS, b'\x00\x01\x04\x01\x14\x00', 'length'),
     'lt_donthave of 3 bytes': (EXTENSIONS, message(EXTENDED, b'\x01abc'), 'extension message'),
     'lt_donthave of no piece': (EXTENSIONS, message(EXTENDED, b'\x01' + numbers(PIECES)), 'does not exist'),
@@ -74,7 +75,8 @@ HARMLESS = {
     'unchoke and choke in turn': (message(UNCHOKE) + message(0)) * 300,
     'suggestions of what it lacks': message(SUGGEST, numbers(5)) * 300,
     '10 extension handshakes': message(EXTENDED, b'\x00d1:md11:lt_donthavei7eee') * 10,
-    'a new number for each extension': b''.join(message(EXTENDED, b'\x00d1:md6:ut_pexi%dee' % n + b'e') for n in range(9)),
+    'a new number for each extension':
+        b''.join(message(EXTENDED, b'\x00d1:md6:ut_pexi%deee' % n) for n in range(9)),
     'extensions that we never named': message(EXTENDED, b'\x63' + bytes(1_000)) * 300,
 }
 
