@@ -2,12 +2,15 @@
 
 Cases run four at once: each `Net` has names and a bridge of its own.
 """
+import ctypes
 import itertools
 import os
 import subprocess
+import threading
 
 PREFIX = 'swarm-ft-w'
 SERIAL = itertools.count()
+CLONE_NEWNET = 0x40000000
 
 
 def shell(command, check=True):
@@ -39,6 +42,20 @@ class Net:
     def on(self, index):
         """What to put in front of a command for it to run on this host."""
         return ('ip', 'netns', 'exec', self.host(index))
+
+    def inside(self, index, action):
+        """What the action returns; the sockets that it makes are on this host, whoever uses them later."""
+        result = []
+
+        def run():
+            with open(f'/run/netns/{self.host(index)}') as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), 'setns')
+            result.append(action())
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return result[0]
 
     def cut(self, one, other, cut=True):
         """No packet goes from either to the other any more; or they go again."""

@@ -72,9 +72,9 @@ def reset(sock):
     sock.close()
 
 
-def noise(every, random, flips, payload_only=True):
-    """Flips a bit about each so many bytes; `flips` counts them. In the payload of blocks only, or anywhere behind the
-    handshakes."""
+def noise(every, random, flips, headers=False):
+    """Flips a bit about each so many bytes of the payload of blocks, or of their headers and `have` and the like;
+    `flips` counts them."""
     def new_connection():
         state = {'skip': 68, 'header': b'', 'payload': 0, 'left': random.randrange(every, 2 * every)}
 
@@ -93,17 +93,17 @@ def noise(every, random, flips, payload_only=True):
                 if state['skip']:
                     step = min(state['skip'], len(data) - at)
                     state['skip'] -= step
-                elif not payload_only:
-                    step = len(data) - at
-                    flip(data, at, at + step)
                 elif state['payload']:
                     step = min(state['payload'], len(data) - at)
-                    flip(data, at, at + step)
+                    if not headers:
+                        flip(data, at, at + step)
                     state['payload'] -= step
                 else:
                     step = 1
                     state['header'] += data[at:at + 1]
                     read_header(state)
+                    if headers:
+                        flip(data, at, at + step)
                 at += step
             return bytes(data)
         return alter

@@ -154,9 +154,8 @@ impl Swarm {
         self.traffic.banned_peers += 1;
         self.events.push_back(Event::PeerBanned(offender.address));
         // It may have come back since.
-        let one_peer = |peer: &Peer| {
-            peer.peer_id == offender.id && may_be_one_peer(peer.address.ip(), offender.address.ip())
-        };
+        let one_peer =
+            |peer: &Peer| peer.peer_id == offender.id && may_be_one_peer(peer.address.ip(), offender.address.ip());
         let same = self.peers.iter().filter(|(_, peer)| one_peer(peer));
         let same: Vec<PeerKey> = same.map(|(key, _)| *key).collect();
         for key in same {
