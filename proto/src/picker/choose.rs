@@ -185,9 +185,9 @@ impl Picker {
     /// Requests free blocks of the piece, beginning it if need be and the budget has room.
     fn take(&mut self, piece: u32, request: &mut Request<'_>) {
         let slot = match self.rarity.place(piece) {
-            Place::Begun(slot) => slot,
-            Place::Open(_) if self.has_room() => self.begin(piece),
-            Place::Open(_) | Place::Have => return,
+            Place::Begun(slot) if self.partials.slot(slot).is_some_and(|it| it.is_for(request.peer)) => slot,
+            Place::Open(_) if self.has_room() => self.begin(piece, request.peer),
+            Place::Begun(_) | Place::Open(_) | Place::Have => return,
         };
         let Some(piece) = self.geometry.piece(piece) else { return };
         while !request.is_done() {
@@ -226,7 +226,8 @@ impl Picker {
         found: &mut [Vec<(usize, usize)>; MAX_REQUESTERS],
     ) {
         let Some(partial) = self.partials.slot(slot) else { return };
-        if !self.geometry.piece(partial.piece).is_some_and(|piece| request.has.has(piece)) {
+        let has = self.geometry.piece(partial.piece).is_some_and(|piece| request.has.has(piece));
+        if !has || !partial.is_for(request.peer) {
             return;
         }
         for (ordinal, block) in partial.blocks().iter().enumerate() {

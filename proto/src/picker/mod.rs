@@ -21,6 +21,14 @@ use partial::{Arrival, BlockState, Partial, Partials};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rarity::{Place, Rarity};
+use std::collections::BTreeSet;
+
+/// Seconds that one peer has for a piece that must come from one peer alone...
+const PATIENCE_S: u32 = 30;
+/// ...and for each of its blocks: 8 KiB a second is slow, but there are such links...
+const PATIENCE_PER_BLOCK_S: u32 = 2;
+/// ...but never more: a peer that trickles must not hold a large piece for hours.
+const MOST_PATIENCE_S: u32 = 600;
 
 /// How a picker behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +78,8 @@ pub struct Picker {
     have: Bitfield,
     rarity: Rarity,
     partials: Partials,
+    /// Pieces that were wrong, nobody knows by whose fault: each is to come from one peer alone.
+    doubtful: BTreeSet<u32>,
     /// No piece before this one is missing.
     first_missing: u32,
     rng: SmallRng,
@@ -80,8 +90,9 @@ impl Picker {
     pub fn new(geometry: Geometry, have: &Bitfield, config: PickerConfig, seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let rarity = Rarity::new(geometry.pieces(), have, &mut rng);
-        let partials = Partials::default();
-        let mut picker = Self { geometry, config, have: have.clone(), rarity, partials, first_missing: 0, rng };
+        let (partials, doubtful) = (Partials::default(), BTreeSet::new());
+        let mut picker =
+            Self { geometry, config, have: have.clone(), rarity, partials, doubtful, first_missing: 0, rng };
         picker.skip_had();
         picker
     }
@@ -128,9 +139,9 @@ impl Picker {
             return Received::Unwanted;
         }
         let slot = match self.rarity.place(piece.as_u32()) {
-            Place::Begun(slot) => slot,
-            Place::Open(_) if self.has_room() => self.begin(piece.as_u32()),
-            Place::Open(_) | Place::Have => return Received::Unwanted,
+            Place::Begun(slot) if self.partials.slot(slot).is_some_and(|it| it.is_for(peer)) => slot,
+            Place::Open(_) if self.has_room() => self.begin(piece.as_u32(), peer),
+            Place::Begun(_) | Place::Open(_) | Place::Have => return Received::Unwanted,
         };
         let Arrival::Kept(requesters) = self.partials.receive(slot, ordinal, peer) else { return Received::Unwanted };
         let others = requesters.as_slice().iter().copied().filter(|&other| other != peer).collect();
@@ -182,6 +193,7 @@ impl Picker {
             self.partials.end(slot);
         }
         self.rarity.close(piece.as_u32(), Place::Have);
+        self.doubtful.remove(&piece.as_u32());
         self.skip_had();
     }
 
@@ -189,6 +201,23 @@ impl Picker {
     pub fn piece_failed(&mut self, piece: PieceIndex) {
         if matches!(self.rarity.place(piece.as_u32()), Place::Begun(_)) {
             self.reopen(piece);
+        }
+    }
+
+    /// The piece is wrong and it is not known who spoiled it: from now on it is to come from one peer alone. Whatever
+    /// comes of that tells who it was. Mixed again and again, it could be spoiled for ever by a peer that is always among
+    /// the fastest. Who keeps the piece waiting loses the privilege.
+    pub fn piece_spoiled(&mut self, piece: PieceIndex) {
+        self.piece_failed(piece);
+        if !self.have.has(piece) {
+            self.doubtful.insert(piece.as_u32());
+        }
+    }
+
+    /// A second has passed.
+    pub fn tick(&mut self) {
+        if !self.doubtful.is_empty() {
+            self.partials.lose_patience();
         }
     }
 
@@ -258,9 +287,13 @@ impl Picker {
         sum <= self.config.buffer_bytes || self.partials.is_empty()
     }
 
-    fn begin(&mut self, piece: u32) -> usize {
+    fn begin(&mut self, piece: u32, peer: PeerKey) -> usize {
         let blocks = self.geometry.piece(piece).map_or(0, |piece| self.geometry.blocks_of(piece));
         let slot = self.partials.begin(piece, self.length_of(piece), blocks);
+        if self.doubtful.contains(&piece) {
+            let patience = u32::try_from(blocks).unwrap_or(u32::MAX).saturating_mul(PATIENCE_PER_BLOCK_S);
+            self.partials.reserve(slot, peer, patience.saturating_add(PATIENCE_S).min(MOST_PATIENCE_S));
+        }
         self.rarity.close(piece, Place::Begun(slot));
         slot
     }

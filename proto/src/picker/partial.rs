@@ -64,6 +64,8 @@ pub(super) struct Partial {
     first_free: usize,
     /// The peer that a block was last requested from.
     latest: Option<PeerKey>,
+    /// The only peer that may send it, as long as it has this patience.
+    only: Option<(PeerKey, u32)>,
     /// Index in `joinable`; meaningless without free blocks.
     listed: usize,
 }
@@ -86,6 +88,11 @@ impl Partial {
     /// The peer that a block was last requested from.
     pub(super) fn latest(&self) -> Option<PeerKey> {
         self.latest
+    }
+
+    /// Whether this peer may be asked for its blocks.
+    pub(super) fn is_for(&self, peer: PeerKey) -> bool {
+        self.only.is_none_or(|(only, _)| only == peer)
     }
 
     pub(super) fn blocks(&self) -> &[BlockState] {
@@ -163,8 +170,9 @@ impl Partials {
         self.committed += u64::from(length);
         let states = vec![FREE; blocks].into_boxed_slice();
         let listed = self.joinable.len();
+        let (latest, only) = (None, None);
         let partial =
-            Partial { piece, length, blocks: states, free: blocks, received: 0, first_free: 0, latest: None, listed };
+            Partial { piece, length, blocks: states, free: blocks, received: 0, first_free: 0, latest, only, listed };
         let slot = self.vacant.pop().unwrap_or(self.slots.len());
         self.joinable.push(slot);
         match self.slots.get_mut(slot) {
@@ -172,6 +180,20 @@ impl Partials {
             None => self.slots.push(Some(partial)),
         }
         slot
+    }
+
+    /// From now on a begun piece is to come from this peer alone.
+    pub(super) fn reserve(&mut self, slot: usize, peer: PeerKey, patience: u32) {
+        if let Some(partial) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+            partial.only = Some((peer, patience));
+        }
+    }
+
+    /// One unit of patience less with those that have a piece for themselves.
+    pub(super) fn lose_patience(&mut self) {
+        for partial in self.slots.iter_mut().flatten() {
+            partial.only = partial.only.and_then(|(peer, patience)| Some((peer, patience.checked_sub(1)?)));
+        }
     }
 
     /// Forgets a begun piece.
@@ -231,6 +253,9 @@ impl Partials {
             *requesters = Requesters::NONE;
             partial.first_free = partial.first_free.min(ordinal);
             partial.free += 1;
+            if !partial.is_active() {
+                partial.only = None;
+            }
             if partial.free == 1 {
                 partial.listed = self.joinable.len();
                 self.joinable.push(slot);

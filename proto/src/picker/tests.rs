@@ -437,3 +437,30 @@ proptest! {
         model.check();
     }
 }
+
+#[test]
+fn a_spoiled_piece_comes_from_one_peer_alone() {
+    let mut picker = picker("2", "", 1);
+    let (one, other) = (PeerKey(1), PeerKey(2));
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+    let has = set("x");
+    picker.pick(one, &has, 1, PickHints::default(), &mut mine);
+    picker.pick(other, &has, 9, PickHints::default(), &mut theirs);
+    for (block, peer) in mine.iter().map(|block| (*block, one)).chain(theirs.iter().map(|block| (*block, other))) {
+        let _ = picker.block_received(block, peer);
+    }
+    picker.piece_spoiled(piece(&picker, 0));
+    mine.clear();
+    picker.pick(one, &has, 1, PickHints::default(), &mut mine);
+    let hints = PickHints { end_game: true, ..PickHints::default() };
+    let mut others = Vec::new();
+    picker.pick(other, &has, 9, hints, &mut others);
+    assert_eq!((mine.len(), others.len()), (1, 0));
+    let late = theirs.iter().find(|block| !mine.contains(block)).copied().unwrap();
+    assert_eq!(picker.block_received(late, other), Received::Unwanted);
+    // Whoever keeps it waiting shares it again, or gives it up.
+    (0..=MOST_PATIENCE_S).for_each(|_| picker.tick());
+    picker.pick(other, &has, 9, hints, &mut others);
+    assert!(!others.is_empty());
+    picker.check_invariants();
+}

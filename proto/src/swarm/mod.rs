@@ -167,6 +167,7 @@ impl Swarm {
             self.next_tick = now + TICK;
             if self.state == State::Running {
                 self.retry_writes(now);
+                self.picker.tick();
                 self.check_peers(now);
                 self.choke_round(now);
                 self.request_from_all(now);

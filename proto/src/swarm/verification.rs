@@ -152,9 +152,12 @@ impl Swarm {
         let senders = self.picker.contributors(piece);
         let sender = |key: PeerKey| address(key).map(|address| Sender { peer: key, address });
         let senders: Vec<Option<Sender>> = senders.into_iter().map(|key| key.and_then(sender)).collect();
-        self.picker.piece_failed(piece);
-        if let Some(culprit) = self.verification.smart_ban.piece_failed(piece, digests, &senders) {
-            self.strike(now, culprit);
+        match self.verification.smart_ban.piece_failed(piece, digests, &senders) {
+            Some(culprit) => {
+                self.picker.piece_failed(piece);
+                self.strike(now, culprit);
+            }
+            None => self.picker.piece_spoiled(piece),
         }
         self.nothing_to_write(now);
     }

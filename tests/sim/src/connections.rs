@@ -7,7 +7,7 @@ use crate::link::nanos;
 use crate::observation::RecordKind;
 use crate::queue::Moment;
 use crate::transfer::{End, EndIndex};
-use crate::world::{Happening, HostIndex, World};
+use crate::world::{FIRST_ADDRESS, Happening, HostIndex, World};
 use rand::RngExt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -216,18 +216,20 @@ impl World {
         }
         let old = self.hosts[host].address;
         self.addresses.remove(&old);
-        let address = self.new_address();
-        self.addresses.insert(address, host);
+        let address = self.new_address(host);
         self.hosts[host].address = address;
         self.record(RecordKind::Moved, host, None, None, 0);
         let ends: Vec<EndIndex> = self.hosts[host].ends.values().copied().collect();
         ends.into_iter().for_each(|end| self.break_connection(end));
     }
 
-    /// The next address that nobody has had.
-    pub(crate) fn new_address(&mut self) -> SocketAddr {
-        self.last_address += 1;
-        SocketAddr::from((self.last_address.to_be_bytes(), 6881))
+    /// The next address that nobody has had, for this host.
+    pub(crate) fn new_address(&mut self, host: HostIndex) -> SocketAddr {
+        self.homes.push(host);
+        let number = u32::try_from(self.homes.len()).expect("fewer than four billion addresses");
+        let address = SocketAddr::from(((FIRST_ADDRESS + number - 1).to_be_bytes(), 6881));
+        self.addresses.insert(address, host);
+        address
     }
 
     /// A host goes after this time.

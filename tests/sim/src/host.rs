@@ -4,6 +4,7 @@ use crate::conduct::{Conduct, Departure, Leave};
 use crate::disk::{Disk, DiskState};
 use crate::link::Link;
 use crate::queue::Moment;
+use crate::shell::Shell;
 use crate::transfer::{Downlink, EndIndex, Uplink};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -111,6 +112,8 @@ pub(crate) struct Host {
     pub(crate) sent_bytes: u64,
     /// Blocks of begun pieces that came wrong.
     pub(crate) wrong: BTreeMap<PieceIndex, Vec<usize>>,
+    /// What its shell would hold; looked at in checking worlds only.
+    pub(crate) shell: Shell,
     /// When it is to be woken, if at all.
     pub(crate) wake: Option<Moment>,
     pub(crate) events: Vec<(Duration, Event)>,

@@ -1,9 +1,12 @@
 //! `swarm-sim`: runs a scenario of the simulated world and prints its figures.
 
 mod table;
+mod watched;
+mod worlds;
 
 use clap::Parser;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use swarm_proto::swarm::Profile;
@@ -46,6 +49,15 @@ struct Arguments {
     /// Print one JSON object a run
     #[arg(long)]
     json: bool,
+    /// Draw the run: one HTML page
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write everything that happens: one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Worlds that `soak` runs at the same time
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Run what docs/simulation.md lists, and print its table
     #[arg(long, conflicts_with_all = ["scenario", "json"])]
     table: bool,
@@ -53,7 +65,9 @@ struct Arguments {
 
 fn scenario_list() -> String {
     let line = |scenario: &Scenario| format!("  {:<14}{}\n", scenario.name, scenario.about);
-    format!("Scenarios:\n{}", scenarios::ALL.iter().map(line).collect::<String>())
+    let drawn = "  random        A world drawn from the seed, with everything checked that must hold in any\n  \
+                 soak          One such world after the other, for each of the seeds\n";
+    format!("Scenarios:\n{}{drawn}", scenarios::ALL.iter().map(line).collect::<String>())
 }
 
 fn seed_range(text: &str) -> Result<Range<u64>, String> {
@@ -81,6 +95,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let name = arguments.scenario.as_deref().unwrap_or_default();
+    match name {
+        "random" => return worlds::random(&arguments),
+        "soak" => return worlds::soak(&arguments),
+        _ => {}
+    }
     let Some(scenario) = scenarios::find(name) else {
         eprintln!("there is no scenario {name}\n\n{}", scenario_list());
         return ExitCode::from(2);
@@ -89,7 +108,10 @@ fn main() -> ExitCode {
     let mut runs = Vec::new();
     for seed in seeds {
         let settings = arguments.settings(scenario, seed);
-        let (_, measures) = scenario.run(&settings);
+        let measures = match watched::run(&arguments, scenario, &settings) {
+            Ok(measures) => measures,
+            Err(error) => return watched::failed(&error),
+        };
         if arguments.json {
             println!("{}", table::json(scenario, &settings, &measures));
         } else {

@@ -56,9 +56,9 @@ pub struct ClassMeasures {
     pub p95_s: f64,
     /// The slowest took so long.
     pub worst_s: f64,
-    /// Bytes received over bytes sent while downloading and after, all hosts together.
+    /// Bytes received over bytes sent, all hosts together; infinite for those who never send.
     pub down_per_up: f64,
-    /// Of the same ratio a host, the 10th and the 90th of 100.
+    /// The same of single hosts that have sent anything: the 10th and the 90th of 100.
     pub down_per_up_spread: [f64; 2],
 }
 
@@ -85,7 +85,8 @@ impl Measures {
             waste: if down == 0 { 0.0 } else { waste as f64 / down as f64 },
             full_copy: world.full_copy().map(|time| time.as_secs_f64()),
             full_copy_limit: full_copy_limit(&observation, bytes),
-            uplink_use: (down - waste) as f64 / capacity(&observation, last),
+            uplink_use: (down - waste) as f64
+                / capacity(&observation, if last.is_nan() { f64::INFINITY } else { last }),
             classes: classes(&leechers),
             virtual_s: world.elapsed().as_secs_f64(),
             processor_s: processor.as_secs_f64(),
@@ -103,7 +104,7 @@ fn full_copy_limit(observation: &Observation, bytes: u64) -> f64 {
 /// Bytes that all uplinks can carry while their hosts are there, up to this moment.
 fn capacity(observation: &Observation, until: f64) -> f64 {
     let host = |host: &HostObservation| {
-        let left = host.left.map_or(until, |left| left.as_secs_f64().min(until));
+        let left = host.left.unwrap_or(observation.at).as_secs_f64().min(until);
         let uplink = if host.gives { host.uplink as f64 } else { 0.0 };
         uplink * (left - host.arrived.as_secs_f64()).max(0.0)
     };
@@ -121,8 +122,8 @@ fn classes(leechers: &[&HostObservation]) -> Vec<ClassMeasures> {
 fn class_measures(class: &'static str, hosts: &[&HostObservation]) -> ClassMeasures {
     let took = |host: &&HostObservation| Some(host.completed?.saturating_sub(host.arrived).as_secs_f64());
     let times = sorted(hosts.iter().filter_map(took));
-    let ratio = |host: &&HostObservation| host.downloaded as f64 / (host.uploaded.max(1)) as f64;
-    let ratios = sorted(hosts.iter().map(ratio));
+    let givers = hosts.iter().filter(|host| host.uploaded > 0);
+    let ratios = sorted(givers.map(|host| host.downloaded as f64 / host.uploaded as f64));
     let sum = |of: fn(&HostObservation) -> u64| hosts.iter().map(|host| of(host)).sum::<u64>();
     ClassMeasures {
         class,
@@ -131,7 +132,7 @@ fn class_measures(class: &'static str, hosts: &[&HostObservation]) -> ClassMeasu
         median_s: quantile(&times, 0.5),
         p95_s: quantile(&times, 0.95),
         worst_s: quantile(&times, 1.0),
-        down_per_up: sum(|host| host.downloaded) as f64 / sum(|host| host.uploaded).max(1) as f64,
+        down_per_up: sum(|host| host.downloaded) as f64 / sum(|host| host.uploaded) as f64,
         down_per_up_spread: [quantile(&ratios, 0.1), quantile(&ratios, 0.9)],
     }
 }

@@ -27,9 +27,12 @@ impl World {
         if !self.hosts[host].is_here() {
             return;
         }
+        let mut outputs = 0;
         while let Some(output) = self.hosts[host].swarm.poll_output() {
+            outputs += 1;
             self.carry_out(host, output);
         }
+        self.most_outputs = self.most_outputs.max(outputs);
         while let Some(event) = self.hosts[host].swarm.poll_event() {
             self.note(host, event);
         }
@@ -101,6 +104,9 @@ impl World {
             }
             Output::Dial { address } => self.dial(host, address),
             Output::Verify { piece, digests } => {
+                if self.checking {
+                    self.hosts[host].shell.verify(self.geometry, piece);
+                }
                 let action = self.interferences.pass(Target::Disk);
                 let bytes = self.geometry.length_of(piece);
                 let state = &mut self.hosts[host];
@@ -109,12 +115,15 @@ impl World {
             }
             Output::Forget { piece } => {
                 self.hosts[host].wrong.remove(&piece);
+                self.hosts[host].shell.forget(piece);
             }
             Output::Announce(job) => self.announce(host, job),
         }
     }
 
     fn upload(&mut self, host: HostIndex, peer: PeerKey, block: Block) {
+        let has = !self.checking || self.hosts[host].swarm.have().has(block.piece());
+        assert!(has, "host {host} serves {block:?}, which it does not have");
         if matches!(self.hosts[host].config.conduct, Conduct::Stall | Conduct::FreeRide) {
             return;
         }
@@ -143,6 +152,9 @@ impl World {
             }
             _ => self.hashed(host, piece, digests, fate == Fate::Corrupted),
         };
+        if outcome != VerifyOutcome::WriteFailed {
+            self.hosts[host].shell.forget(piece);
+        }
         let (swarm, now) = self.swarm_now(host);
         swarm.handle_disk(now, DiskDone::Verified { piece, outcome });
         self.drain(host);

@@ -68,10 +68,10 @@ fn print_class(class: &ClassMeasures) {
 pub(crate) fn print_summary(runs: &[Measures]) {
     let complete = runs.iter().filter(|run| run.all_complete).count();
     println!("{} runs, {complete} of them with everybody complete", runs.len());
-    let ratios: Vec<f64> = runs.iter().map(|run| run.last / run.limit).collect();
+    let ratios: Vec<f64> = runs.iter().filter(|run| run.all_complete).map(|run| run.last / run.limit).collect();
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
-    let worst = ratios.iter().copied().fold(0.0, f64::max);
-    println!("  last over the limit: {mean:.2} in the mean, {worst:.2} at worst");
+    let worst = ratios.iter().copied().fold(f64::NAN, f64::max);
+    println!("  last over the limit, where complete: {mean:.2} in the mean, {worst:.2} at worst");
     let waste = runs.iter().map(|run| run.waste).sum::<f64>() / runs.len() as f64;
     println!("  wasted: {:.2} % in the mean", 100.0 * waste);
 }
@@ -116,9 +116,10 @@ pub(crate) fn json(scenario: &Scenario, settings: &Settings, run: &Measures) -> 
 /// The table of docs/simulation.md.
 pub(crate) fn print_all() {
     println!(
-        "| `swarm-sim` … | runs complete | last / limit | median / limit | wasted | full copy / limit | uplinks used | virtual s per s |"
+        "| `swarm-sim` … | complete | last / limit | median / limit | wasted | full copy / limit | uplinks used | \
+         median of a class | s of a core | speed |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for &(name, peers, first, count) in LISTED {
         let Some(scenario) = scenarios::find(name) else { continue };
         let run = |seed| scenario.run(&Settings::new(peers, seed)).1;
@@ -131,20 +132,37 @@ pub(crate) fn print_all() {
 fn row(scenario: &Scenario, peers: usize, first: u64, runs: &[Measures]) -> String {
     let complete = runs.iter().filter(|run| run.all_complete).count();
     let mean = |of: fn(&Measures) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
-    let worst = runs.iter().map(|run| run.last / run.limit).fold(0.0, f64::max);
+    let last = runs.iter().filter(|run| run.all_complete).map(|run| run.last / run.limit);
+    let worst = last.clone().fold(f64::NAN, f64::max);
     let seeds = match runs.len() as u64 {
         1 => format!("--seed {first}"),
         count => format!("--seeds {first}..{}", first + count),
     };
-    format!(
-        "| `{} --peers {peers} {seeds}` | {complete} of {} | {:.2}, at worst {worst:.2} | {:.2} | {:.2} % | {:.2} | {:.0} % | {:.1} |",
-        scenario.name,
-        runs.len(),
-        mean(|run| run.last / run.limit),
-        mean(|run| run.median / run.limit),
-        100.0 * mean(|run| run.waste),
-        mean(|run| run.full_copy.unwrap_or(f64::NAN) / run.full_copy_limit),
-        100.0 * mean(|run| run.uplink_use),
-        mean(|run| run.virtual_s) / mean(|run| run.processor_s),
-    )
+    let cells = [
+        format!("`{} --peers {peers} {seeds}`", scenario.name),
+        format!("{complete} of {}", runs.len()),
+        format!("{:.2}, at worst {worst:.2}", last.sum::<f64>() / complete as f64),
+        format!("{:.2}", mean(|run| run.median / run.limit)),
+        format!("{:.2} %", 100.0 * mean(|run| run.waste)),
+        format!("{:.2}", mean(|run| run.full_copy.unwrap_or(f64::NAN) / run.full_copy_limit)),
+        format!("{:.0} %", 100.0 * mean(|run| run.uplink_use)),
+        medians(runs),
+        format!("{:.0}", mean(|run| run.processor_s)),
+        format!("{:.1}", mean(|run| run.virtual_s) / mean(|run| run.processor_s)),
+    ];
+    format!("| {} |", cells.join(" | "))
+}
+
+/// The mean over the runs of each class's median time.
+fn medians(runs: &[Measures]) -> String {
+    let Some(first) = runs.first() else { return String::new() };
+    let class = |name: &&'static str| {
+        let times = runs.iter().flat_map(|run| &run.classes).filter(|class| class.class == *name);
+        let times: Vec<f64> = times.map(|class| class.median_s).filter(|time| time.is_finite()).collect();
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
+        format!("{name} {mean:.0} s")
+    };
+    let names: Vec<&'static str> =
+        first.classes.iter().filter(|class| class.completed > 0).map(|it| it.class).collect();
+    names.iter().map(class).collect::<Vec<_>>().join(", ")
 }

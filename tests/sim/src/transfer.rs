@@ -110,6 +110,7 @@ impl World {
             Item::Message(message) if end.waiting.is_empty() && !end.on_wire => self.send_message(from, message),
             item => {
                 end.waiting.push_back(item);
+                self.most_waiting = self.most_waiting.max(end.waiting.len());
                 self.want_uplink(from);
             }
         }
@@ -306,8 +307,12 @@ impl World {
         self.record(RecordKind::Block, host, Some(peer), Some(block.piece()), block.length());
         let now = self.instant();
         let state = &mut self.hosts[host];
-        if state.swarm.handle_block(now, key, block) == BlockVerdict::Keep && wrong {
+        let keep = state.swarm.handle_block(now, key, block) == BlockVerdict::Keep;
+        if keep && wrong {
             state.wrong.entry(block.piece()).or_default().push(block.ordinal());
+        }
+        if keep && self.checking {
+            self.hosts[host].shell.keep(block);
         }
         self.drain(host);
     }

@@ -2,7 +2,8 @@
 
 use crate::host::Life;
 use crate::observation::{HostObservation, Observation, Record, RecordKind};
-use crate::world::{HostIndex, World};
+use crate::world::{FIRST_ADDRESS, HostIndex, World};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use swarm_proto::geometry::{Geometry, PieceIndex};
 use swarm_proto::swarm::{Event, Swarm, SwarmStats};
@@ -56,6 +57,13 @@ impl World {
         self.full_copy.map(Duration::from_nanos)
     }
 
+    /// The host that has this address or had it before.
+    pub fn host_at(&self, ip: IpAddr) -> Option<HostIndex> {
+        let IpAddr::V4(ip) = ip.to_canonical() else { return None };
+        let number = u32::from(ip).checked_sub(FIRST_ADDRESS)?;
+        self.homes.get(number as usize).copied()
+    }
+
     /// The swarm of a host.
     pub fn swarm(&self, host: HostIndex) -> &Swarm {
         &self.hosts[host].swarm
@@ -64,6 +72,11 @@ impl World {
     /// Sums and rates of a host's swarm now.
     pub fn stats(&self, host: HostIndex) -> SwarmStats {
         self.hosts[host].swarm.stats(self.instant())
+    }
+
+    /// Most messages and blocks that ever waited on one connection, and most outputs that one input ever called forth.
+    pub fn peaks(&self) -> [usize; 2] {
+        [self.most_waiting, self.most_outputs]
     }
 
     /// What a host's swarm told, with the time of each.
@@ -84,30 +97,32 @@ impl World {
 
     /// The world as it is now.
     pub fn observe(&self) -> Observation {
-        let now = self.instant();
-        let host = |(number, host): (HostIndex, &crate::host::Host)| {
-            let stats = host.swarm.stats(now);
-            HostObservation {
-                host: number,
-                class: host.config.class,
-                seed: host.config.seed,
-                conduct: host.config.conduct,
-                gives: host.config.conduct.gives(),
-                uplink: host.config.link.uplink,
-                downlink: host.config.link.downlink,
-                present: host.is_here(),
-                arrived: Duration::from_nanos(host.arrived),
-                completed: host.completed.map(Duration::from_nanos),
-                left: host.left.map(Duration::from_nanos),
-                have: stats.have_pieces,
-                downloaded: stats.downloaded,
-                uploaded: stats.uploaded,
-                wasted: stats.wasted,
-                connections: stats.peers,
-            }
-        };
-        let hosts = self.hosts.iter().enumerate().map(host).collect();
+        let hosts = (0..self.hosts.len()).map(|host| self.observation_of(host)).collect();
         Observation { at: self.elapsed(), hosts, availability: self.availability.clone() }
+    }
+
+    /// A host as it is now.
+    pub fn observation_of(&self, number: HostIndex) -> HostObservation {
+        let host = &self.hosts[number];
+        let stats = host.swarm.stats(self.instant());
+        HostObservation {
+            host: number,
+            class: host.config.class,
+            seed: host.config.seed,
+            conduct: host.config.conduct,
+            gives: host.config.conduct.gives(),
+            uplink: host.config.link.uplink,
+            downlink: host.config.link.downlink,
+            present: host.is_here(),
+            arrived: Duration::from_nanos(host.arrived),
+            completed: host.completed.map(Duration::from_nanos),
+            left: host.left.map(Duration::from_nanos),
+            have: stats.have_pieces,
+            downloaded: stats.downloaded,
+            uploaded: stats.uploaded,
+            wasted: stats.wasted,
+            connections: stats.peers,
+        }
     }
 
     /// A host has one more piece.

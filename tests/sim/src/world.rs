@@ -9,6 +9,7 @@ use crate::interference::{Action, Interference, Interferences, Passed, Target};
 use crate::link::{Group, Network, nanos};
 use crate::observation::{Digest, Record, RecordKind};
 use crate::queue::{Moment, Queue};
+use crate::shell::Shell;
 use crate::tracker::Tracker;
 use crate::transfer::{Downlink, End, EndIndex, Uplink};
 use rand::rngs::SmallRng;
@@ -30,7 +31,7 @@ pub type HostIndex = usize;
 /// Time from one host to another unless something else is said.
 const LATENCY: Duration = Duration::from_millis(1);
 /// The first address is 10.0.0.1.
-const FIRST_ADDRESS: u32 = 0x0a00_0000;
+pub(crate) const FIRST_ADDRESS: u32 = 0x0a00_0001;
 
 /// What can be due.
 pub(crate) enum Happening {
@@ -126,7 +127,8 @@ pub struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) ends: Vec<End>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostIndex>,
-    pub(crate) last_address: u32,
+    /// Whose each address was, in the order in which they were given out.
+    pub(crate) homes: Vec<HostIndex>,
     pub(crate) trackers: Vec<Tracker>,
     pub(crate) network: Network,
     pub(crate) interferences: Interferences,
@@ -148,6 +150,10 @@ pub struct World {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) keeps_events: bool,
     pub(crate) checking: bool,
+    /// Most messages and blocks that ever waited on one connection.
+    pub(crate) most_waiting: usize,
+    /// Most outputs that one input ever called forth.
+    pub(crate) most_outputs: usize,
 }
 
 impl World {
@@ -160,7 +166,7 @@ impl World {
             hosts: Vec::new(),
             ends: Vec::new(),
             addresses: BTreeMap::new(),
-            last_address: FIRST_ADDRESS,
+            homes: Vec::new(),
             trackers: vec![Tracker::new(random.random(), start)],
             network: Network::new(LATENCY),
             interferences: Interferences::default(),
@@ -179,6 +185,8 @@ impl World {
             recorder: None,
             keeps_events: true,
             checking: false,
+            most_waiting: 0,
+            most_outputs: 0,
         }
     }
 
@@ -260,8 +268,7 @@ impl World {
         let arrived = self.now + nanos(after);
         let at = self.start + Duration::from_nanos(arrived);
         let swarm = Swarm::new(swarm_config, self.geometry, have, self.random.random(), at);
-        let address = self.new_address();
-        self.addresses.insert(address, index);
+        let address = self.new_address(index);
         let completed = swarm.is_complete().then_some(arrived);
         self.unfinished += usize::from(completed.is_none());
         self.hosts.push(Host {
@@ -278,6 +285,7 @@ impl World {
             disk: DiskState::default(),
             sent_bytes: 0,
             wrong: BTreeMap::new(),
+            shell: Shell::default(),
             wake: None,
             events: Vec::new(),
         });

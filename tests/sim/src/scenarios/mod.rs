@@ -58,7 +58,7 @@ pub struct Scenario {
 }
 
 /// All of them.
-pub const ALL: &[Scenario] = &[
+pub static ALL: &[Scenario] = &[
     one_to_many::SCENARIO,
     churn::SCENARIO,
     flash_crowd::SCENARIO,
