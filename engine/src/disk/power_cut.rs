@@ -24,6 +24,17 @@ enum Change {
     SyncAll,
 }
 
+/// What of a deed that was not synced may be there all the same, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// A file's name.
+    Name,
+    /// Its bytes or its length.
+    Data,
+    /// The time of the change, which may be there without the bytes.
+    Time,
+}
+
 /// What was done, in order.
 #[derive(Default)]
 pub(crate) struct Log {
@@ -85,7 +96,7 @@ impl Log {
 
     /// Builds the disk after the first `length` deeds, in the same folders, which must be empty. Of what was not synced,
     /// `keeps` says what is there all the same. Returns which new inode stands for which old one.
-    pub(super) fn build(&self, length: usize, mut keeps: impl FnMut() -> bool) -> HashMap<u64, u64> {
+    pub(super) fn build(&self, length: usize, mut keeps: impl FnMut(Part) -> bool) -> HashMap<u64, u64> {
         let done = &self.changes[..length];
         let synced_behind = |at: usize, number: usize| {
             done[at..]
@@ -101,7 +112,7 @@ impl Log {
             let synced = done[at..].iter().any(|change| {
                 matches!(change, Change::SyncAll) || matches!(change, Change::SyncFolder(path) if *path == folder)
             });
-            if ended.contains(&folder) || !synced && !keeps() {
+            if ended.contains(&folder) || !synced && !keeps(Part::Name) {
                 ended.push(folder);
                 continue;
             }
@@ -128,16 +139,19 @@ impl Log {
                     _ => continue,
                 };
                 let synced = synced_behind(at, number);
-                if of != number || !synced && !keeps() {
+                if of != number {
+                    continue;
+                }
+                if synced || keeps(Part::Time) {
+                    modified = time;
+                }
+                if !synced && !keeps(Part::Data) {
                     continue;
                 }
                 match change {
                     Change::Bytes(_, bytes, offset, _) => file.write_all_at(bytes, *offset).unwrap(),
                     Change::Length(_, length, _) => file.set_len(*length).unwrap(),
                     _ => unreachable!(),
-                }
-                if synced || keeps() {
-                    modified = time;
                 }
             }
             file.set_modified(modified).unwrap();
