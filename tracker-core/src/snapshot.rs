@@ -77,7 +77,8 @@ impl Store {
         for (address, peer_id, age, seed) in saved.peers {
             swarm.upsert(address.into(), Peer { peer_id, seen: second.saturating_sub(age) }, seed);
         }
-        swarm.touched = second.saturating_sub(saved.age);
+        // Whatever the file says, no peer was seen after the last announce.
+        swarm.touched = swarm.touched.max(second.saturating_sub(saved.age));
         self.totals.torrents.fetch_add(1, Relaxed);
         self.totals.peers.fetch_add(swarm.len(), Relaxed);
         self.totals.seeds.fetch_add(swarm.seeds(), Relaxed);

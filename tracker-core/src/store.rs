@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::rate::{Limiter, Rates, TooOften};
 use crate::shard::{Context, Shard, Totals};
+use crate::swarm::Swarm;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -346,6 +347,20 @@ impl Store {
             refused: refused.load(Relaxed),
             limited: limited.load(Relaxed),
         }
+    }
+
+    /// Asserts what must hold between any two calls. For tests; stops all others meanwhile.
+    ///
+    /// # Panics
+    /// When something does not hold.
+    pub fn check_invariants(&self) {
+        let shards: Vec<MutexGuard<'_, Shard>> = self.shards.iter().map(lock).collect();
+        let swarms = || shards.iter().flat_map(|shard| shard.torrents.values());
+        swarms().for_each(Swarm::check_invariants);
+        let Totals { torrents, peers, seeds, .. } = &self.totals;
+        assert_eq!(torrents.load(Relaxed), swarms().count(), "count of torrents");
+        assert_eq!(peers.load(Relaxed), swarms().map(Swarm::len).sum(), "count of peers");
+        assert_eq!(seeds.load(Relaxed), swarms().map(Swarm::seeds).sum(), "count of seeds");
     }
 
     /// The second of the store's clock at `now`.

@@ -156,6 +156,16 @@ impl Swarm {
             .collect()
     }
 
+    /// # Panics
+    /// When the seeds are more than the peers, a peer was seen behind the last announce, or its address has two forms.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.seeds <= self.peers.len(), "{} seeds among {} peers", self.seeds, self.peers.len());
+        for (address, peer) in &self.peers {
+            assert!(peer.seen <= self.touched, "seen at {}, last announce at {}", peer.seen, self.touched);
+            assert_eq!(*address, Address::from(address.socket()), "an address in another form");
+        }
+    }
+
     /// All peers, seeds first, and whether they are seeds.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Address, &Peer, bool)> {
         self.peers.iter().enumerate().map(|(index, (address, peer))| (address, peer, index < self.seeds))

@@ -11,6 +11,7 @@ pub use reach::{Reach, network_of};
 pub use schedule::{Announced, Announcer, AnnouncerConfig, STOP_TIMEOUT, Totals};
 
 use crate::id::{InfoHash, PeerId};
+use crate::path::is_deceptive;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -115,11 +116,10 @@ pub enum TrackerError {
 const PRINTABLE_LENGTH: usize = 250;
 
 /// Text of a stranger, safe for a terminal and a log: one line, at most 250 characters, control characters and those
-/// that turn the direction of writing as `.`.
+/// that are invisible or turn the direction of writing as `.`.
 pub fn printable(bytes: &[u8]) -> String {
     // No character takes more than four bytes.
     let head = bytes.get(..bytes.len().min(4 * PRINTABLE_LENGTH)).unwrap_or_default();
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let safe = |c: char| if c.is_control() || turns(c) { '.' } else { c };
+    let safe = |c: char| if is_deceptive(c) { '.' } else { c };
     String::from_utf8_lossy(head).chars().take(PRINTABLE_LENGTH).map(safe).collect()
 }

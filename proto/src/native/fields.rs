@@ -4,6 +4,7 @@ use super::request::RequestId;
 use crate::bencode::{Document, Kind, ScanLimits, Value};
 use crate::id::HASH_LENGTH;
 use crate::limits;
+use crate::path::is_deceptive;
 
 /// What is wrong with a body.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -90,12 +91,6 @@ pub(super) fn required<T>(key: &'static str, value: Option<T>) -> Result<T, Fiel
 
 /// Text from the other side: nothing in it may move a terminal's cursor or reorder a line.
 pub(super) fn printable(text: &str) -> String {
-    let safe = |character| if is_unprintable(character) { '.' } else { character };
+    let safe = |character| if is_deceptive(character) { '.' } else { character };
     text.chars().take(limits::NATIVE_TEXT_LENGTH).map(safe).collect()
-}
-
-/// Control characters, line and paragraph separators, and the characters that reverse the direction of text.
-pub(super) fn is_unprintable(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

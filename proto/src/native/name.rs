@@ -1,7 +1,7 @@
 //! Names in the catalogue, and the tokens that own them.
 
-use super::fields::is_unprintable;
 use crate::limits;
+use crate::path::is_deceptive;
 use std::fmt;
 
 /// A name in the catalogue: 1 to 255 bytes of UTF-8 that are safe to show and could be the name of one file.
@@ -14,7 +14,7 @@ pub enum NameError {
     /// Empty, or over 255 bytes.
     #[error("a name has 1 to {} bytes", limits::NATIVE_NAME_LENGTH)]
     Length,
-    /// A control character, a separator of paths, or a character that changes the direction of text.
+    /// A control character, a separator of paths, or a character that is invisible or changes the direction of text.
     #[error("a name has no {0:?} in it")]
     Character(char),
     /// `.` or `..`.
@@ -31,7 +31,7 @@ impl Name {
         if text.is_empty() || text.len() > limits::NATIVE_NAME_LENGTH {
             return Err(NameError::Length);
         }
-        if let Some(wrong) = text.chars().find(|&wrong| is_unprintable(wrong) || matches!(wrong, '/' | '\\')) {
+        if let Some(wrong) = text.chars().find(|&wrong| is_deceptive(wrong) || matches!(wrong, '/' | '\\')) {
             return Err(NameError::Character(wrong));
         }
         if matches!(text, "." | "..") {
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(Name::new(""), Err(NameError::Length));
         assert_eq!(Name::new(&"ü".repeat(128)), Err(NameError::Length));
         assert_eq!(Name::new(".."), Err(NameError::Dots));
-        for bad in ['/', '\\', '\0', '\n', '\x1b', '\x7f', '\u{85}', '\u{202e}', '\u{2066}', '\u{2029}'] {
+        for bad in ['/', '\\', '\0', '\n', '\x1b', '\x7f', '\u{85}', '\u{202e}', '\u{2066}', '\u{2029}', '\u{200b}'] {
             assert_eq!(Name::new(&format!("a{bad}b")), Err(NameError::Character(bad)));
         }
     }

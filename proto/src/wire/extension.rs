@@ -2,6 +2,7 @@
 
 use crate::bencode::{Document, Item, Kind, ScanLimits, Value};
 use crate::geometry::PieceIndex;
+use crate::path::is_deceptive;
 use std::net::IpAddr;
 
 /// The number under which the extension handshake itself travels.
@@ -92,7 +93,7 @@ fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn printable(bytes: &[u8]) -> String {
-    let safe = |c: char| if c.is_control() || c.is_whitespace() && c != ' ' { '.' } else { c };
+    let safe = |c: char| if is_deceptive(c) || c.is_whitespace() && c != ' ' { '.' } else { c };
     String::from_utf8_lossy(bytes).chars().take(64).map(safe).collect()
 }
 
@@ -130,9 +131,9 @@ mod tests {
     #[test]
     fn hostile_fields_count_as_absent() {
         let parsed = ExtendedHandshake::parse(
-            b"d1:md11:lt_donthavei999ee13:metadata_sizei-1e1:pi70000e4:reqq3:abc1:v4:a\x1b\n\xff6:yourip3:abce",
+            b"d1:md11:lt_donthavei999ee13:metadata_sizei-1e1:pi70000e4:reqq3:abc1:v7:a\x1b\n\xff\xe2\x80\xae6:yourip3:abce",
         );
-        let client = Some("a..\u{fffd}".to_string());
+        let client = Some("a..\u{fffd}.".to_string());
         assert_eq!(parsed, Some(ExtendedHandshake { client, ..ExtendedHandshake::default() }));
         assert_eq!(ExtendedHandshake::parse(b"le"), None);
         assert_eq!(ExtendedHandshake::parse(&vec![b'l'; 60_000]), None);

@@ -1,0 +1,47 @@
+//! Properties that must hold whatever bytes come: one function a target, called by the fuzzer (`tests/fuzz`) and by the
+//! replay of its corpora in `cargo test`.
+//!
+//! Each takes any bytes and panics if a promise is broken. Memory and time are bounded by the fuzzer's own options.
+
+mod bencode;
+mod files;
+mod input;
+mod records;
+mod shell;
+mod store;
+mod swarm;
+mod tracker;
+mod wire;
+
+pub use bencode::bencode;
+pub use files::{layout, metainfo, paths};
+pub use records::{resume_record, state_files};
+pub use store::tracker_store;
+pub use swarm::{fast_extension, peer_session, swarm};
+pub use tracker::{http_announce, http_reply, magnet, native_frames};
+pub use wire::{extended, geometry, handshake, messages};
+
+/// The body of a target.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is also that of its corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("bencode", bencode),
+    ("extended", extended),
+    ("fast_extension", fast_extension),
+    ("geometry", geometry),
+    ("handshake", handshake),
+    ("http_announce", http_announce),
+    ("http_reply", http_reply),
+    ("layout", layout),
+    ("magnet", magnet),
+    ("messages", messages),
+    ("metainfo", metainfo),
+    ("native_frames", native_frames),
+    ("paths", paths),
+    ("peer_session", peer_session),
+    ("resume_record", resume_record),
+    ("state_files", state_files),
+    ("swarm", swarm),
+    ("tracker_store", tracker_store),
+];
