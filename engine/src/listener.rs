@@ -17,8 +17,8 @@ use swarm_proto::id::InfoHash;
 use swarm_proto::swarm::{Connected, Direction};
 use swarm_proto::wire::Handshake;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 /// Ports that are tried when none is named: those that BitTorrent has used from its beginning, and some more.
 pub const DEFAULT_PORTS: RangeInclusive<u16> = 6881..=6999;
@@ -26,7 +26,7 @@ pub const DEFAULT_PORTS: RangeInclusive<u16> = 6881..=6999;
 const HALF_OPEN_PER_HOST: usize = 64;
 /// How long no connection is accepted after the system refused one (out of descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
-/// How long a newcomer waits for its torrent. It holds one of the places of handshakes meanwhile.
+/// How long a newcomer waits for its torrent.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: i32 = 1_024;
 
@@ -132,47 +132,64 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(StdListener::from(socket))
 }
 
-/// Accepts connections and hands them to their torrents, until dropped. At most `half_open` handshakes are under way.
+/// Accepts connections and hands them to their torrents, until dropped. At most `half_open` handshakes are under way, and
+/// at most about as many connections wait behind theirs for their torrents.
 pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, half_open: usize) {
-    let mut half_open = HalfOpen { places: VecDeque::new(), most: half_open };
-    let mut handshakes = JoinSet::new();
+    let mut places = HalfOpen { places: VecDeque::new(), most: half_open };
+    let (mut handshakes, mut waiting) = (JoinSet::new(), JoinSet::new());
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if waiting.len() < half_open => match accepted {
                 Ok((stream, address)) => {
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let network = network_of(address.ip());
-                    half_open.make_room(network);
-                    let task = handshakes.spawn(admit(stream, address, Arc::clone(&doors)));
-                    half_open.places.push_back(Place { network, task });
-                    while handshakes.try_join_next().is_some() {}
+                    places.make_room(network);
+                    let task = handshakes.spawn(shake_hands(stream, address, Arc::clone(&doors)));
+                    places.places.push_back(Place { network, task });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections for a moment");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(_) = handshakes.join_next() => {}
+            Some(done) = handshakes.join_next() => hand_over(done, &mut waiting),
+            Some(_) = waiting.join_next() => {}
+        }
+        while let Some(done) = handshakes.try_join_next() {
+            hand_over(done, &mut waiting);
         }
     }
 }
 
-async fn admit(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>) {
+/// A newcomer behind its handshake, and the way to its torrent.
+type Admitted = (mpsc::Sender<Arrival>, Arrival);
+
+async fn shake_hands(mut stream: TcpStream, address: SocketAddr, doors: Arc<Doors>) -> Option<Admitted> {
     let find = |theirs: &Handshake| doors.find(theirs.info_hash);
     match handshake::accept(&mut stream, find).await {
         Ok((arrivals, theirs)) => {
             let Handshake { peer_id, reserved, .. } = theirs;
             let connected = Connected { address, direction: Direction::Incoming, peer_id, reserved };
-            // In a rush the torrent takes them one by one. One that is too busy for so long does not need more of them.
-            if arrivals.send_timeout(Arrival { stream, connected }, ARRIVAL_PATIENCE).await.is_err() {
-                tracing::debug!(%address, "connection dropped: the torrent is busy or gone");
-            }
+            return Some((arrivals, Arrival { stream, connected }));
         }
         Err(failure @ (HandshakeFailure::Protocol(_) | HandshakeFailure::WrongTorrent(_))) => {
             tracing::debug!(%address, %failure, "connection refused");
         }
         Err(failure) => tracing::trace!(%address, %failure, "no handshake"),
     }
+    None
+}
+
+/// Brings a newcomer to its torrent, which takes them one by one in a rush. One that is too busy for long does not need more.
+fn hand_over(done: Result<Option<Admitted>, JoinError>, waiting: &mut JoinSet<()>) {
+    let Ok(Some((arrivals, arrival))) = done else { return };
+    let Err(TrySendError::Full(arrival)) = arrivals.try_send(arrival) else { return };
+    waiting.spawn(async move {
+        let address = arrival.connected.address;
+        if arrivals.send_timeout(arrival, ARRIVAL_PATIENCE).await.is_err() {
+            tracing::debug!(%address, "connection dropped: the torrent is busy or gone");
+        }
+    });
 }
 
 /// Handshakes under way, the oldest first.
