@@ -13,7 +13,7 @@ Exit codes:
     4  the disk: not found, not allowed, full, in the way, in use by another process
     5  no peers within --give-up (if the disk kept anything from coming, 4)
     6  the network: an address in use, a tracker or catalogue that cannot be reached or says no
-    7  anything else
+    7  anything else, a torrent that crashed among them
   130  interrupted before the work was done";
 
 /// How the process ends.

@@ -40,6 +40,7 @@ mod listener;
 mod report;
 mod session;
 pub mod source;
+mod supervise;
 mod torrent;
 pub mod tracker;
 mod web;

@@ -5,8 +5,12 @@
 //! Never ends because `accept` fails: it pauses and goes on.
 
 use crate::connection::handshake::{self, HandshakeFailure};
+use crate::disk::fault;
+use crate::supervise::caught;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::ops::RangeInclusive;
@@ -66,19 +70,14 @@ struct Door {
 }
 
 impl Doors {
-    /// Lets connections for the torrent of this handshake in; false if one of that name is open already.
-    pub(crate) fn open(&self, ours: Handshake, arrivals: mpsc::Sender<Arrival>) -> bool {
-        let mut table = self.lock();
-        if table.contains_key(&ours.info_hash) {
-            return false;
-        }
-        table.insert(ours.info_hash, Door { ours, arrivals });
-        true
-    }
-
-    /// Lets nobody in any more.
-    pub(crate) fn close(&self, info_hash: InfoHash) {
-        self.lock().remove(&info_hash);
+    /// Lets connections for the torrent of this handshake in, until what is returned is dropped. Nothing if one of that
+    /// name is open already.
+    pub(crate) fn open(self: &Arc<Self>, ours: Handshake, arrivals: mpsc::Sender<Arrival>) -> Option<OpenDoor> {
+        match self.lock().entry(ours.info_hash) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(entry) => entry.insert(Door { ours, arrivals }),
+        };
+        Some(OpenDoor { doors: Arc::clone(self), info_hash: ours.info_hash })
     }
 
     fn find(&self, info_hash: InfoHash) -> Option<(Handshake, mpsc::Sender<Arrival>)> {
@@ -87,6 +86,18 @@ impl Doors {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InfoHash, Door>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A torrent's entry in the table, for as long as it lives: whatever ends the torrent, the entry goes.
+pub(crate) struct OpenDoor {
+    doors: Arc<Doors>,
+    info_hash: InfoHash,
+}
+
+impl Drop for OpenDoor {
+    fn drop(&mut self) {
+        self.doors.lock().remove(&self.info_hash);
     }
 }
 
@@ -133,18 +144,26 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections and hands them to their torrents, until dropped. At most `half_open` handshakes are under way, and
-/// at most about as many connections wait behind theirs for their torrents.
+/// at most about as many connections wait behind theirs for their torrents. A panic costs those that are under way.
 pub(crate) async fn serve(listener: TcpListener, doors: Arc<Doors>, half_open: usize) {
+    while caught(accept(&listener, &doors, half_open)).await.is_err() {
+        tracing::error!("taking connections failed by a fault of this program; it goes on");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn accept(listener: &TcpListener, doors: &Arc<Doors>, half_open: usize) -> Infallible {
     let mut places = HalfOpen { places: VecDeque::new(), most: half_open };
     let (mut handshakes, mut waiting) = (JoinSet::new(), JoinSet::new());
     loop {
         tokio::select! {
             accepted = listener.accept(), if waiting.len() < half_open => match accepted {
                 Ok((stream, address)) => {
+                    fault::visit(fault::Place::Listener);
                     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     let network = network_of(address.ip());
                     places.make_room(network);
-                    let task = handshakes.spawn(shake_hands(stream, address, Arc::clone(&doors)));
+                    let task = handshakes.spawn(shake_hands(stream, address, Arc::clone(doors)));
                     places.places.push_back(Place { network, task });
                 }
                 Err(error) => {
@@ -241,7 +260,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let doors = Arc::new(Doors::default());
         let (sender, mut arrivals) = mpsc::channel(4);
-        assert!(doors.open(ours(1), sender.clone()) && !doors.open(ours(1), sender));
+        let door = doors.open(ours(1), sender.clone()).unwrap();
+        assert!(doors.open(ours(1), sender).is_none());
         let server = tokio::spawn(serve(listener, Arc::clone(&doors), 8));
         let (_stream, theirs) = handshake::dial((Ipv4Addr::LOCALHOST, port).into(), ours(2)).await.unwrap();
         assert_eq!(theirs, ours(1));
@@ -249,7 +269,7 @@ mod tests {
         assert_eq!(arrival.connected.peer_id, PeerId([2; 20]));
         assert!(arrival.connected.address.is_ipv4(), "mapped addresses are written as what they are");
         assert_eq!(arrival.connected.direction, Direction::Incoming);
-        doors.close(HASH);
+        drop(door);
         assert!(handshake::dial((Ipv4Addr::LOCALHOST, port).into(), ours(2)).await.is_err());
         server.abort();
     }

@@ -28,12 +28,14 @@ pub enum State {
     Stopped,
     /// Ended by an error, which the status names.
     Failed,
+    /// Ended by a fault of this program; the log has more. The other torrents of the session go on.
+    Crashed,
 }
 
 impl State {
     /// Whether the torrent has ended and nothing will happen any more.
     pub fn has_ended(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed)
+        matches!(self, Self::Stopped | Self::Failed | Self::Crashed)
     }
 }
 
@@ -157,7 +159,7 @@ impl Reporter {
             let complete = complete.unwrap_or(status.complete);
             let changed = state_changed || status.complete != complete;
             (status.state, status.complete) = (state, complete);
-            if state != State::Blocked && state != State::Failed {
+            if !matches!(state, State::Blocked | State::Failed | State::Crashed) {
                 status.error = None;
             }
             changed
@@ -185,19 +187,18 @@ impl Reporter {
 
     /// The end of the torrent by an error.
     pub(crate) fn failed(&self, text: String) {
-        self.status.send_modify(|status| status.error = Some(text.clone()));
-        self.state(State::Failed);
-        self.event(TorrentEvent::Failed { text });
+        self.end(State::Failed, text);
     }
-}
 
-impl Drop for Reporter {
-    /// A torrent whose task panics ends like any other that fails: whoever waits for it must know.
-    fn drop(&mut self) {
-        let ended = self.status.borrow().state.has_ended();
-        if std::thread::panicking() && !ended {
-            self.failed("ended by a fault of this program: please report it with the log".to_owned());
-        }
+    /// The end of the torrent by a panic.
+    pub(crate) fn crashed(&self) {
+        self.end(State::Crashed, "ended by a fault of this program: please report it with the log".to_owned());
+    }
+
+    fn end(&self, state: State, text: String) {
+        self.status.send_modify(|status| status.error = Some(text.clone()));
+        self.state(state);
+        self.event(TorrentEvent::Failed { text });
     }
 }
 
@@ -241,5 +242,8 @@ mod tests {
         assert_eq!(reports.status.borrow().error, None);
         reporter.failed("gone".to_owned());
         assert_eq!(reports.status.borrow().error.as_deref(), Some("gone"));
+        reporter.crashed();
+        let status = reports.status.borrow();
+        assert!(status.state == State::Crashed && status.error.as_ref().is_some_and(|text| text.contains("report it")));
     }
 }

@@ -9,15 +9,16 @@ use crate::disk::{Allocation, DiskError, FilePool, ForeignFiles, descriptor_limi
 use crate::handle::Torrent;
 use crate::limiter::RateLimiter;
 use crate::listener::{self, Doors, Listen};
-use crate::report;
-use crate::torrent::{self, Inlets};
+use crate::report::{self, Reporter};
+use crate::supervise::caught;
+use crate::torrent::{self, Inlets, Opened};
 use crate::tracker::Trackers;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use swarm_proto::geometry::BLOCK_LENGTH;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::metainfo::Metainfo;
@@ -33,6 +34,10 @@ const HALF_OPEN: usize = 512;
 const FREE_BLOCK_BYTES: usize = 8 * 1024 * 1024;
 /// Descriptors for all that is neither a payload file nor a connection: the runtime, locks, trackers, newcomers.
 const SPARE_DESCRIPTORS: usize = 24;
+/// How long a torrent that has crashed may hold its files: a hash or a write under way then goes to its end.
+const CRASH_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const CRASH_LOOK: Duration = Duration::from_millis(5);
 /// Requests of users and new connections that may wait for a torrent.
 const INLET: usize = 64;
 
@@ -170,6 +175,9 @@ pub enum AddError {
     /// The folder or the files in it.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A fault of this program.
+    #[error("a fault of this program: please report it with the log")]
+    Crashed,
     /// The session is over.
     #[error("the session has ended")]
     Ended,
@@ -278,26 +286,14 @@ impl Session {
         let (requests, request_queue) = mpsc::channel(INLET);
         let (arrivals, arrival_queue) = mpsc::channel(INLET);
         let ours = crate::connection::handshake::ours(info_hash, self.peer_id());
-        if !self.inner.context.doors.open(ours, arrivals) {
-            return Err(AddError::Duplicate(info_hash));
-        }
+        let door = self.inner.context.doors.open(ours, arrivals).ok_or(AddError::Duplicate(info_hash))?;
         let shutdown = self.inner.shutdown.subscribe();
         let inlets = Inlets { requests: request_queue, arrivals: arrival_queue, shutdown };
-        let opened = match torrent::open(Arc::clone(&self.inner.context), torrent).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.inner.context.doors.close(info_hash);
-                return Err(error.into());
-            }
-        };
+        let opened = torrent::open(Arc::clone(&self.inner.context), torrent, door).await?;
         let (reporter, reports) = report::channel();
         let mut torrents = self.inner.torrents();
         while torrents.try_join_next().is_some() {}
-        let door = DoorOf { doors: Arc::clone(&self.inner.context.doors), info_hash };
-        torrents.spawn(async move {
-            let _door = door;
-            opened.run(inlets, reporter).await;
-        });
+        torrents.spawn(run(opened, inlets, reporter));
         drop(torrents);
         Ok(Torrent::new(info_hash, requests, reports, Arc::clone(&self.inner)))
     }
@@ -331,17 +327,20 @@ impl Drop for Inner {
     }
 }
 
-/// Closes the door of a torrent whose task panics; all others close it themselves, before others hear of their end.
-struct DoorOf {
-    doors: Arc<Doors>,
-    info_hash: InfoHash,
-}
-
-impl Drop for DoorOf {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.doors.close(self.info_hash);
+/// Runs a torrent. One that panics ends like any other that fails: its door is closed, its connections too, and its files
+/// are free for the next one before anybody hears of it.
+async fn run(opened: Opened, inlets: Inlets, reporter: Reporter) {
+    let (reporter, storage) = (Arc::new(reporter), opened.storage());
+    if caught(opened.run(inlets, Arc::clone(&reporter))).await.is_err() {
+        let free = async {
+            while storage.strong_count() > 0 {
+                tokio::time::sleep(CRASH_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(CRASH_PATIENCE, free).await.is_err() {
+            tracing::error!("a torrent that has crashed still holds its files");
         }
+        reporter.crashed();
     }
 }
 

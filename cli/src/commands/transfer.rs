@@ -340,7 +340,7 @@ impl Party {
             () if served => self.end(index, Exit::Done),
             () if status.state.has_ended() => {
                 self.complain(index, status.error.as_deref().unwrap_or("ended by itself"))?;
-                self.end(index, Exit::Disk)
+                self.end(index, exit_of(status.state))
             }
             () if self.is_hopeless(index, &status) => {
                 let given = text::duration(self.give_up.unwrap_or_default());
@@ -444,7 +444,7 @@ impl Party {
         let exit = match error {
             AddError::Duplicate(_) => Exit::Usage,
             AddError::Disk(_) => Exit::Disk,
-            AddError::Ended => Exit::Other,
+            AddError::Crashed | AddError::Ended => Exit::Other,
         };
         self.refused.push(exit);
         let message = format!("{name}: {error}");
@@ -463,6 +463,11 @@ impl Party {
     fn is_running(&self, index: usize) -> bool {
         self.transfers.get(index).is_some_and(|transfer| transfer.outcome.is_none())
     }
+}
+
+/// How the end of a torrent that its user did not ask for ends the process.
+fn exit_of(state: State) -> Exit {
+    if state == State::Crashed { Exit::Other } else { Exit::Disk }
 }
 
 /// Ends the session and then the process although its loop does not come back: somebody holds our output and reads nothing
@@ -513,5 +518,15 @@ pub(crate) async fn unless_stopped<T>(
     tokio::select! {
         done = step => done,
         () = stop.requested() => Err(interrupted()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_ours_is_not_blamed_on_the_disk() {
+        assert_eq!([State::Failed, State::Stopped, State::Crashed].map(exit_of), [Exit::Disk, Exit::Disk, Exit::Other]);
     }
 }

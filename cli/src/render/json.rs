@@ -89,6 +89,7 @@ pub(crate) fn state_name(state: State) -> &'static str {
         State::Blocked => "blocked",
         State::Stopped => "stopped",
         State::Failed => "failed",
+        State::Crashed => "crashed",
         _ => "unknown",
     }
 }

@@ -34,10 +34,18 @@ pub(super) enum Deed<'a> {
 pub(crate) enum Place {
     /// In front of an operation of a disk.
     Disk,
+    /// Behind the look at what is on disk at the start.
+    Check,
     /// In the task of a connection, in front of a block.
     Connection,
     /// In the task of a torrent.
     Torrent,
+    /// In a task that dials a peer.
+    Dial,
+    /// In a task that asks a tracker.
+    Announce,
+    /// In the task that takes connections.
+    Listener,
 }
 
 #[cfg(not(test))]

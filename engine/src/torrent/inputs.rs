@@ -43,6 +43,17 @@ pub(super) enum Done {
     Resolved(Vec<SocketAddr>),
 }
 
+/// What the swarm waits for from a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaited {
+    /// The end of a connection.
+    Connection(PeerKey),
+    /// A dial.
+    Dial(SocketAddr),
+    /// An answer to an announce.
+    Announce(u64),
+}
+
 /// What a [`tokio::task::JoinSet`] says of a task.
 pub(super) type Joined = Result<(Id, Done), JoinError>;
 
@@ -97,7 +108,8 @@ impl Driver {
     /// Takes what a task came to.
     pub(super) fn take_done(&mut self, joined: Joined, batches: &mut mpsc::Receiver<Batch>) {
         let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        if let Some(peer) = self.connection_tasks.remove(&id) {
+        let awaited = self.awaited.remove(&id);
+        if let Some(Awaited::Connection(peer)) = awaited {
             // Its last words are in the queue already.
             while let Ok(batch) = batches.try_recv() {
                 self.take_batch(batch);
@@ -119,7 +131,22 @@ impl Driver {
             Ok((_, Done::Looked(result))) => self.looked(result),
             Ok((_, Done::Scrubbed(result))) => self.scrubbed(result),
             Ok(done) => self.finish_disk(Ok(done)),
-            Err(error) => tracing::error!(%error, "a task failed by a fault of this program"),
+            Err(error) => {
+                tracing::error!(%error, "a task failed by a fault of this program");
+                self.crashed(awaited);
+            }
+        }
+    }
+
+    /// What a task should have come to never comes: for the swarm it has failed.
+    fn crashed(&mut self, awaited: Option<Awaited>) {
+        match awaited {
+            Some(Awaited::Dial(address)) => self.swarm.handle_connect_failed(now(), address),
+            Some(Awaited::Announce(id)) => {
+                let failed = TrackerError::Failed("a fault of this program".to_owned());
+                self.swarm.handle_announced(now(), id, Err(failed));
+            }
+            Some(Awaited::Connection(_)) | None => {}
         }
     }
 
@@ -269,7 +296,7 @@ impl Driver {
                     connection.run().await;
                     Done::Connection
                 });
-                self.connection_tasks.insert(task.id(), peer);
+                self.awaited.insert(task.id(), Awaited::Connection(peer));
             }
             Err(reason) => tracing::debug!(address = %connected.address, %reason, "connection refused"),
         }

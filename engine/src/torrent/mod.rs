@@ -16,25 +16,24 @@ mod patrol;
 mod records;
 mod start;
 
-pub(crate) use start::open;
+pub(crate) use start::{Opened, open};
 
 use crate::connection::{Batch, Shared};
 use crate::disk::{DiskError, fault};
-use crate::listener::Arrival;
+use crate::listener::{Arrival, OpenDoor};
 use crate::report::{Reporter, State, TorrentEvent};
 use crate::session::{Context, Purpose};
 use assembly::Assembly;
 use connections::Connections;
 use disk::FileSource;
 use files::FileProgress;
-use inputs::Done;
+use inputs::{Awaited, Done};
 use patrol::Patrol;
 use records::Records;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_proto::announce::PeerAddress;
-use swarm_proto::id::PeerKey;
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::swarm::{Command, PeerSnapshot, PeerSource, Swarm};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -87,8 +86,8 @@ pub(crate) struct Driver {
     records: Records,
     patrol: Patrol,
     tasks: JoinSet<Done>,
-    /// Which task is whose connection, so that one that panics is closed like any other.
-    connection_tasks: HashMap<Id, PeerKey>,
+    /// What the swarm waits for from which task, so that one that panics comes to an end like any other.
+    awaited: HashMap<Id, Awaited>,
     pushed: mpsc::Sender<Vec<PeerAddress>>,
     paused: bool,
     blocked: bool,
@@ -97,8 +96,8 @@ pub(crate) struct Driver {
     stop_at: Option<Instant>,
     /// Why the torrent ends, if that is an error.
     failure: Option<String>,
-    /// Dropped last: who waits for the end may use the files then.
-    reporter: Reporter,
+    door: OpenDoor,
+    reporter: Arc<Reporter>,
 }
 
 /// How far the last steps of a download are.
@@ -221,7 +220,7 @@ impl Driver {
             self.reporter.event(TorrentEvent::DiskError { text: error.to_string() });
         }
         self.report();
-        self.context.doors.close(self.metainfo.info_hash());
+        drop(self.door);
         match self.failure {
             Some(failure) => self.reporter.failed(failure),
             None => self.reporter.state(State::Stopped),

@@ -1,11 +1,11 @@
 //! What the swarm says is carried out: messages and blocks sent, peers dialled, trackers asked, pieces verified.
 
 use super::disk::{self, Verification};
-use super::inputs::Done;
+use super::inputs::{Awaited, Done};
 use super::{Driver, Finishing};
 use crate::connection::Outbound;
 use crate::connection::handshake;
-use crate::disk::DiskError;
+use crate::disk::{DiskError, fault};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use swarm_proto::geometry::PieceIndex;
@@ -62,16 +62,23 @@ impl Driver {
     fn dial(&mut self, address: SocketAddr) {
         let ours = handshake::ours(self.metainfo.info_hash(), self.context.peer_id);
         let dials = Arc::clone(&self.context.dials);
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             // The semaphore is never closed; without a permit the dial would only not be counted.
             let _permit = dials.acquire_owned().await;
+            fault::visit(fault::Place::Dial);
             Done::Dialled(address, handshake::dial(address, ours).await)
         });
+        self.awaited.insert(task.id(), Awaited::Dial(address));
     }
 
     fn announce(&mut self, job: AnnounceJob) {
         let (context, pushed) = (Arc::clone(&self.context), self.pushed.clone());
-        self.tasks.spawn(async move { Done::Announced(job.id, context.trackers.announce(&job, &pushed).await) });
+        let id = job.id;
+        let task = self.tasks.spawn(async move {
+            fault::visit(fault::Place::Announce);
+            Done::Announced(id, context.trackers.announce(&job, &pushed).await)
+        });
+        self.awaited.insert(task.id(), Awaited::Announce(id));
     }
 
     pub(super) fn resolve(&mut self, hosts: Vec<String>) {

@@ -8,18 +8,19 @@ use super::records::Records;
 use super::{BATCHES, Driver, Finishing, Inlets, PUSHED, Queues, Request, now};
 use crate::connection::Shared;
 use crate::disk::resume::ResumeStore;
-use crate::disk::{DiskError, HashJob, Mode, Storage, StorageOptions, verify_pieces};
+use crate::disk::{DiskError, HashJob, Mode, Storage, StorageOptions, fault, verify_pieces};
+use crate::listener::OpenDoor;
 use crate::report::{Reporter, State};
-use crate::session::{AddTorrent, Context, Order, Purpose, Verify};
+use crate::session::{AddError, AddTorrent, Context, Order, Purpose, Verify};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::swarm::{Command, Role, Swarm, SwarmConfig};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::interval;
 
 /// How often the progress of a check is told.
@@ -35,10 +36,11 @@ pub(crate) struct Opened {
     torrent: AddTorrent,
     storage: Arc<Storage>,
     resume: Option<Arc<ResumeStore>>,
+    door: OpenDoor,
 }
 
 /// Opens the files of a torrent.
-pub(crate) async fn open(context: Arc<Context>, torrent: AddTorrent) -> Result<Opened, DiskError> {
+pub(crate) async fn open(context: Arc<Context>, torrent: AddTorrent, door: OpenDoor) -> Result<Opened, AddError> {
     let files = Arc::clone(&context.files);
     let layout = torrent.metainfo.layout().clone();
     let (folder, purpose) = (torrent.folder.clone(), torrent.purpose);
@@ -57,10 +59,10 @@ pub(crate) async fn open(context: Arc<Context>, torrent: AddTorrent) -> Result<O
             let opened = ResumeStore::open(&folder, info_hash, &storage);
             opened.inspect_err(|error| tracing::warn!(%error, "{NO_RECORD}")).ok()
         });
-        Ok((Arc::new(storage), resume.map(Arc::new)))
+        Ok::<_, DiskError>((Arc::new(storage), resume.map(Arc::new)))
     };
-    let (storage, resume) = spawn_blocking(open).await.unwrap_or(Err(DiskError::Cancelled))?;
-    Ok(Opened { context, torrent, storage, resume })
+    let (storage, resume) = spawn_blocking(open).await.map_err(|_| AddError::Crashed)??;
+    Ok(Opened { context, torrent, storage, resume, door })
 }
 
 /// How far a check is, and whether it must end.
@@ -97,6 +99,7 @@ impl Check {
         };
         let job = HashJob::new(&count, &self.progress.cancel);
         let right = verify_pieces(&self.storage, &self.metainfo, &suspect, job)?;
+        fault::visit(fault::Place::Check);
         for piece in right.iter().filter_map(|number| geometry.piece(number)) {
             have.insert(piece);
         }
@@ -120,8 +123,13 @@ impl Check {
 }
 
 impl Opened {
+    /// The files, to see when nobody uses them any more.
+    pub(crate) fn storage(&self) -> Weak<Storage> {
+        Arc::downgrade(&self.storage)
+    }
+
     /// Runs the torrent to its end.
-    pub(crate) async fn run(self, mut inlets: Inlets, reporter: Reporter) {
+    pub(crate) async fn run(self, mut inlets: Inlets, reporter: Arc<Reporter>) {
         let mut waiting = Vec::new();
         match self.prepare(&mut inlets, &mut waiting, &reporter).await {
             Ok(have) => {
@@ -130,8 +138,7 @@ impl Opened {
                 driver.run(queues).await;
             }
             Err(error) => {
-                self.context.doors.close(self.torrent.metainfo.info_hash());
-                // Who waits for the end may use the files then.
+                // Who waits for the end may use the name and the files then.
                 drop(self);
                 match error {
                     DiskError::Cancelled => reporter.state(State::Stopped),
@@ -171,7 +178,7 @@ impl Opened {
                 result = &mut work => {
                     report();
                     // An end that was asked for too late for the check still is one.
-                    return if cancelled { Err(DiskError::Cancelled) } else { result.unwrap_or(Err(DiskError::Cancelled)) };
+                    return if cancelled { Err(DiskError::Cancelled) } else { result.unwrap_or_else(panic_on) };
                 }
                 _ = tick.tick() => report(),
                 Some(request) = inlets.requests.recv(), if waiting.len() < WAITING => match request {
@@ -185,9 +192,9 @@ impl Opened {
         }
     }
 
-    fn start(self, have: Bitfield, inlets: Inlets, reporter: Reporter) -> (Driver, Queues) {
+    fn start(self, have: Bitfield, inlets: Inlets, reporter: Arc<Reporter>) -> (Driver, Queues) {
         let config = swarm_config(&self.context, &self.torrent);
-        let Self { context, torrent, storage, resume } = self;
+        let Self { context, torrent, storage, resume, door } = self;
         let AddTorrent { metainfo, peers, purpose, .. } = torrent;
         let geometry = metainfo.geometry();
         let (batches, batch_queue) = mpsc::channel(BATCHES);
@@ -211,7 +218,7 @@ impl Opened {
             patrol: Patrol::new(geometry, now()),
             reporter,
             tasks: JoinSet::new(),
-            connection_tasks: HashMap::new(),
+            awaited: HashMap::new(),
             pushed,
             paused: false,
             blocked: false,
@@ -220,6 +227,7 @@ impl Opened {
             metainfo,
             purpose,
             context,
+            door,
         };
         // BEP 27: a private torrent takes peers from its trackers, and from the user, but not from whoever edited the file.
         let named = if driver.metainfo.is_private() { &[] } else { driver.metainfo.peers() };
@@ -230,6 +238,14 @@ impl Opened {
             driver.reporter.event(crate::report::TorrentEvent::Finished);
         }
         (driver, Queues { inlets, batches: batch_queue, pushed: pushed_queue })
+    }
+}
+
+/// The panic of a task goes on in the one that waited for it.
+fn panic_on<T>(error: JoinError) -> Result<T, DiskError> {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(DiskError::Cancelled),
     }
 }
 

@@ -105,6 +105,33 @@ pub struct FileOnDisk {
     pub is_final: bool,
 }
 
+/// A write under way, even one that panics: while there are any, the file's time of change is not compared.
+struct Writing<'a> {
+    storage: &'a Storage,
+    number: FileIndex,
+    file: &'a File,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(storage: &'a Storage, number: FileIndex, file: &'a File) -> Self {
+        storage.change(number, |state| state.writers += 1);
+        Self { storage, number, file }
+    }
+}
+
+impl Drop for Writing<'_> {
+    /// The last one leaves the right time behind.
+    fn drop(&mut self) {
+        self.storage.change(self.number, |state| {
+            state.writers = state.writers.saturating_sub(1);
+            let stamp = rustix::fs::fstat(self.file).ok().filter(|_| state.writers == 0);
+            if let Some(stamp) = stamp {
+                state.stamp.modified_ns = Stamp::from_stat(&stamp).modified_ns;
+            }
+        });
+    }
+}
+
 /// The files of one torrent. May be used from many threads at once.
 #[derive(Debug)]
 pub struct Storage {
@@ -212,16 +239,9 @@ impl Storage {
         self.make_writable(span.file)?;
         let file = self.open_file(span.file, Use::Write)?;
         self.check(span.file)?;
-        self.change(span.file, |state| state.writers += 1);
+        let writing = Writing::begin(self, span.file, &file);
         let result = write_all_at(&file, slices, span.offset);
-        self.change(span.file, |state| {
-            state.writers = state.writers.saturating_sub(1);
-            // While others write, the time of change is not compared; the last one leaves the right one behind.
-            let stamp = rustix::fs::fstat(&*file).ok().filter(|_| state.writers == 0);
-            if let Some(stamp) = stamp {
-                state.stamp.modified_ns = Stamp::from_stat(&stamp).modified_ns;
-            }
-        });
+        drop(writing);
         self.unfinished().unsynced.insert(span.file);
         result.map_err(|code| DiskError::system(Operation::Write, self.display_path(span.file))(code))
     }
