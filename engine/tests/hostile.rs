@@ -5,8 +5,11 @@
 mod common;
 
 use common::{Sample, complete, peer, session};
+use std::time::Duration;
 use swarm_engine::AddTorrent;
+use swarm_engine::disk::hash_piece;
 use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::metainfo::{Content, Metainfo, MetainfoBuilder};
 use swarm_proto::wire::{HANDSHAKE_LENGTH, Handshake, Message, Reserved};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -58,79 +61,97 @@ async fn whoever_breaks_a_rule_is_shut_out_and_the_torrent_goes_on() {
     sample.assert_in(copy.path());
 }
 
-/// Bytes of one message after the other, all of which cost the receiver something.
-fn repetitions() -> Vec<(&'static str, Vec<u8>)> {
-    let encoded = |messages: &[Message]| {
-        let mut bytes = Vec::new();
-        messages.iter().for_each(|message| message.encode_to(&mut bytes));
-        bytes
-    };
-    let handshake = format!("d1:md11:lt_donthavei{}ee1:v1000:{}e", 3, "x".repeat(1_000));
-    vec![
-        ("keep-alives", encoded(&[Message::KeepAlive])),
-        ("interest that comes and goes", encoded(&[Message::Interested, Message::NotInterested])),
-        ("chokes", encoded(&[Message::Unchoke, Message::Choke])),
-        ("suggestions", encoded(&(0..16).map(Message::Suggest).collect::<Vec<_>>())),
-        ("allowed pieces", encoded(&(0..16).map(Message::AllowedFast).collect::<Vec<_>>())),
-        ("pieces", encoded(&(0..16).map(Message::Have).collect::<Vec<_>>())),
-        ("extension handshakes", encoded(&[Message::Extended(0, handshake.into())])),
-        ("extension messages that nobody knows", encoded(&[Message::Extended(200, vec![0; 60_000].into())])),
-        ("unknown messages", encoded(&[Message::Unknown(99), Message::Port(1)])),
-        ("cancels of nothing", encoded(&[Message::Cancel(0, 0, 16_384)])),
-    ]
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn no_message_costs_memory_by_repetition() {
-    let sample = Sample::file(1_000_000, 65_536);
-    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+async fn extensions_that_nobody_agreed_on_change_nothing() {
+    let sample = Sample::file(200_000, 65_536);
+    let folder = tempfile::tempdir().unwrap();
     sample.write_to(folder.path());
-    let (origin, leecher) = (session(), session());
+    let (origin, other) = (session(), session());
     let seed = origin.add(AddTorrent::seed(sample.metainfo.clone(), folder.path())).await.unwrap();
-    let fetch = leecher.add(AddTorrent::fetch(sample.metainfo.clone(), copy.path())).await.unwrap();
     complete(&seed).await.unwrap();
-    let address = peer(&leecher).remove(0);
-    let hash = sample.metainfo.info_hash();
-    const MIB: usize = 1024 * 1024;
-    // The first time round warms up: code is loaded, buffers are made that stay.
-    for warm in [false, true] {
-        for (id, (what, message)) in (1..).zip(repetitions()) {
-            let before = resident_bytes();
-            // A short message takes a multiple of its length if it is kept; of long ones, 48 batches
-            // of 256 KiB may be on their way to the torrent.
-            let (length, most) = if message.len() > 512 { (40 * MIB, 18 * MIB) } else { (3 * MIB, 6 * MIB) };
-            repeat(&address, hash, id, &message, if warm { length } else { MIB / 4 }).await;
-            let grown = resident_bytes().saturating_sub(before);
-            assert!(grown < most || !warm, "{what}: {grown} bytes more after {length}");
+    let (address, hash) = (peer(&origin).remove(0), sample.metainfo.info_hash());
+    // Each bit alone, among them that of BitTorrent v2, and all of them.
+    let each = (0..64).map(|bit| (1u64 << bit).to_be_bytes());
+    for (id, reserved) in (1..).zip(each.chain([[0xff; 8]])) {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let mut ours = Handshake { info_hash: hash, peer_id: PeerId([id; 20]), reserved: Reserved::default() }.encode();
+        ours[20..28].copy_from_slice(&reserved);
+        stream.write_all(&ours).await.unwrap();
+        stream.read_exact(&mut [0; HANDSHAKE_LENGTH]).await.unwrap();
+        // Hash requests, hashes and hash rejects of v2, a port of the DHT, and extension messages unasked for.
+        let mut bytes = Vec::new();
+        for message in [Message::Unknown(21), Message::Unknown(22), Message::Unknown(23), Message::Port(0)] {
+            message.encode_to(&mut bytes);
         }
+        let last = Message::Extended(0, "d1:md11:ut_metadatai1eee".into());
+        if reserved == [0xff; 8] {
+            last.encode_to(&mut bytes)
+        }
+        stream.write_all(&bytes).await.unwrap();
+        assert!(stream.read(&mut [0; 4_096]).await.is_ok_and(|count| count > 0), "{reserved:?}");
     }
-    fetch.add_hosts(peer(&origin)).await;
-    complete(&fetch).await.unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let fetch = AddTorrent { peers: peer(&origin), ..AddTorrent::fetch(sample.metainfo.clone(), copy.path()) };
+    complete(&other.add(fetch).await.unwrap()).await.unwrap();
     sample.assert_in(copy.path());
 }
 
-/// Sends so many bytes of one message; whoever is hung up on has done enough as well.
-async fn repeat(to: &str, info_hash: InfoHash, id: u8, message: &[u8], length: usize) {
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    let reserved = Reserved { fast: true, extended: true };
-    let ours = Handshake { info_hash, peer_id: PeerId([id; 20]), reserved };
-    stream.write_all(&ours.encode()).await.unwrap();
-    stream.read_exact(&mut [0; HANDSHAKE_LENGTH]).await.unwrap();
+#[tokio::test]
+async fn half_a_message_is_no_sign_of_life() {
+    let sample = Sample::file(200_000, 65_536);
+    let folder = tempfile::tempdir().unwrap();
+    sample.write_to(folder.path());
+    let origin = session();
+    let seed = origin.add(AddTorrent::seed(sample.metainfo.clone(), folder.path())).await.unwrap();
+    complete(&seed).await.unwrap();
+    let mut stream = connect(&peer(&origin).remove(0), sample.metainfo.info_hash(), 1).await;
+    // The first byte of a message of 60,000, and then one every ten seconds.
+    stream.write_all(&60_000u32.to_be_bytes()).await.unwrap();
+    stream.write_all(&[20]).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
-    let drain = tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
-    let some = message.repeat(1_024usize.div_ceil(message.len()));
-    for _ in 0..length / some.len() {
-        if writer.write_all(&some).await.is_err() {
-            break;
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    let trickle = tokio::spawn(async move {
+        while writer.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(10)).await;
         }
-    }
-    drop(writer);
-    let _ = drain.await;
+    });
+    let mut bytes = [0; 4_096];
+    while reader.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+    let open_s = begin.elapsed().as_secs();
+    assert!((100..=180).contains(&open_s), "open for {open_s} s");
+    trickle.abort();
 }
 
-/// What this process holds in memory.
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_torrent_asks_nobody_whom_its_file_names() {
+    let sample = Sample::file(200_000, 65_536);
+    let folder = tempfile::tempdir().unwrap();
+    sample.write_to(folder.path());
+    let (origin, leecher) = (session(), session());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let named = vec![listener.local_addr().unwrap().to_string()];
+    let private = |private| {
+        let content = Content::SingleFile { length: 200_000 };
+        let hashes: Vec<_> = sample.files[0].1.chunks(65_536).map(|piece| hash_piece(&[piece])).collect();
+        let (peers, piece_length) = (named.clone(), 65_536);
+        let builder = MetainfoBuilder { piece_length, peers, private, ..MetainfoBuilder::new("top", content) };
+        Metainfo::parse(builder.build(&hashes).unwrap()).unwrap()
+    };
+    for (metainfo, dialled) in [(private(false), true), (private(true), false)] {
+        assert_eq!(metainfo.is_private(), !dialled);
+        let copy = tempfile::tempdir().unwrap();
+        let seed = origin.add(AddTorrent::seed(metainfo.clone(), folder.path())).await.unwrap();
+        let fetch = leecher.add(AddTorrent::fetch(metainfo, copy.path())).await.unwrap();
+        if dialled {
+            tokio::time::timeout(common::PATIENCE, listener.accept()).await.unwrap().unwrap();
+        }
+        // The user may name peers of a private torrent; by then the others would have been dialled.
+        fetch.add_hosts(peer(&origin)).await;
+        complete(&fetch).await.unwrap();
+        let accepted = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(dialled || accepted.is_err(), "the peer named in the file was dialled");
+        fetch.stop().await;
+        seed.stop().await;
+    }
 }

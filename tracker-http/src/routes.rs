@@ -232,3 +232,31 @@ fn response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes
     response.headers_mut().extend(SAFE);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarm_proto::id::InfoHash;
+    use swarm_tracker_core::StoreConfig;
+
+    #[test]
+    fn nobody_announces_somebody_else() {
+        let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
+        let routes = Routes::new(Arc::clone(&store), HashMap::new(), None);
+        let hash = "a".repeat(20);
+        for (asker, id) in [("192.0.2.1", 'b'), ("10.0.0.1", 'c'), ("2001:db8::1", 'd')] {
+            let id = id.to_string().repeat(20);
+            let more = "ip=192.0.2.9&ipv4=192.0.2.9&ipv6=2001:db8::9";
+            let target = format!("/announce?info_hash={hash}&peer_id={id}&port=6881&left=1&{more}");
+            // What a proxy would say counts for nothing either: anybody can say it.
+            let request =
+                Request::get(target).header("X-Forwarded-For", "192.0.2.9").header("Forwarded", "for=192.0.2.9");
+            let answer = routes.respond(asker.parse().unwrap(), &request.body(()).unwrap());
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+        let mut stored: Vec<_> =
+            store.peers(&InfoHash([b'a'; 20]), 9).iter().map(|peer| peer.address.to_string()).collect();
+        stored.sort();
+        assert_eq!(stored, ["10.0.0.1:6881", "192.0.2.1:6881", "[2001:db8::1]:6881"]);
+    }
+}

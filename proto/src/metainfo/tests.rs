@@ -1,6 +1,8 @@
 use super::*;
 use crate::bencode::{BencodeError, Item};
 use crate::layout::{FileKind, Layout, LayoutForm};
+use crate::limits;
+use sha1::{Digest, Sha1};
 
 /// A dictionary of a single file of 20,000 bytes, with entries of `info` put in or replaced.
 fn info(changes: &[(&str, Option<Item>)]) -> Item {
@@ -287,6 +289,40 @@ fn a_file_behind_a_link_of_the_torrent_stays_inside() {
     let paths: Vec<_> = metainfo.layout().files().map(|(_, file)| (file.kind(), file.path())).collect();
     // The link is never made, so its name is that of a plain folder.
     assert_eq!(paths, [(FileKind::Symlink, None), (FileKind::Regular, Some("cow.txt/out/passwd"))]);
+}
+
+#[test]
+fn the_hash_is_of_the_bytes_as_they_came() {
+    let pieces = [b"6:pieces20:".as_slice(), &[1; 20]].concat();
+    for head in [
+        // As it should be; keys out of order; a length with a leading zero; a negative zero; an integer with one; a key twice.
+        "d6:lengthi5e4:name1:a12:piece lengthi16384e",
+        "d4:name1:a6:lengthi5e12:piece lengthi16384e",
+        "d6:lengthi5e04:name01:a12:piece lengthi16384e",
+        "d1:ai-0e6:lengthi5e4:name1:a12:piece lengthi16384e",
+        "d6:lengthi05e4:name1:a12:piece lengthi16384e",
+        "d6:lengthi5e6:lengthi7e4:name1:a12:piece lengthi16384e",
+    ] {
+        let info = [head.as_bytes(), &pieces, b"e"].concat();
+        let metainfo = Metainfo::parse([b"d4:info".as_slice(), &info, b"e"].concat()).unwrap();
+        assert_eq!(metainfo.info_hash().0, <[u8; 20]>::from(Sha1::digest(&info)), "{head}");
+        assert_eq!(metainfo.geometry().total_length(), 5, "{head}");
+        let rewritten = Metainfo::parse(metainfo.rewrite(&Rewrite::default())).unwrap();
+        assert_eq!(rewritten.info_hash(), metainfo.info_hash(), "{head}");
+    }
+}
+
+#[test]
+fn sizes_beyond_the_bounds_are_refused() {
+    let bencode = |fault| Err(MetainfoError::Bencode(fault));
+    let limit = limits::METAINFO_LENGTH;
+    assert_eq!(Metainfo::parse(vec![b'd'; limit + 1]), bencode(BencodeError::TooLarge { length: limit + 1, limit }));
+    let values = [b"d4:infol".as_slice(), &b"0:".repeat(limits::METAINFO_TOKENS)].concat();
+    let many = Metainfo::parse(values);
+    assert!(matches!(many, Err(MetainfoError::Bencode(BencodeError::TooManyTokens { .. }))), "{many:?}");
+    let files = b"d6:lengthi0e4:pathl1:aee".repeat(limits::FILES + 1);
+    let folder = [b"d4:infod5:filesl".as_slice(), &files, b"e4:name1:a12:piece lengthi16384e6:pieces0:ee"].concat();
+    assert_eq!(Metainfo::parse(folder), Err(MetainfoError::TooManyFiles));
 }
 
 proptest::proptest! {
