@@ -43,6 +43,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use spread::Spread;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use verification::Verification;
 
@@ -84,6 +85,8 @@ pub struct Swarm {
     departed: VecDeque<(PeerKey, Offender)>,
     next_key: u64,
     book: AddressBook,
+    /// Hosts whose choked beginners were allowed some pieces, the latest last.
+    allowed_hosts: VecDeque<IpAddr>,
     announcer: Announcer,
     choking: Choking,
     spread: Spread,
@@ -130,6 +133,7 @@ impl Swarm {
             departed: VecDeque::new(),
             next_key: 0,
             book: AddressBook::new(),
+            allowed_hosts: VecDeque::new(),
             next_tick: now,
             random,
             outputs: VecDeque::new(),

@@ -4,7 +4,7 @@
 
 use super::peer::Upload;
 use super::{Output, PeerFault, Swarm};
-use crate::geometry::{Block, PieceIndex};
+use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::id::PeerKey;
 use crate::limits;
 use crate::wire::Message;
@@ -25,6 +25,8 @@ const REFUSALS: u32 = 10_000;
 pub(super) const REFUSALS_PER_S: u32 = 100;
 /// BEP 6: pieces that a peer may take while choked.
 const ALLOWED_FAST: usize = 10;
+/// Hosts that were allowed some, and are not allowed any again: the last so many.
+const ALLOWED_HOSTS: usize = 1_024;
 /// BEP 6: a peer that has more pieces than this needs no help to start.
 const ALLOWED_FAST_UP_TO: u32 = 10;
 
@@ -36,7 +38,7 @@ impl Swarm {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         let upload = &mut peer.upload;
         let full = upload.requests.len() >= limits::INCOMING_REQUESTS;
-        if !have || full || upload.choked && !take_allowance(&mut upload.allowed, block.piece()) {
+        if !have || full || upload.choked && !take_allowance(&mut upload.allowed, block) {
             upload.refused += 1;
             if upload.refused > REFUSALS {
                 return Err(PeerFault::RequestFlood);
@@ -114,12 +116,13 @@ impl Swarm {
     pub(super) fn drop_requests(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let Upload { requests, allowed, .. } = &mut peer.upload;
-        for block in requests.take_unless(|block| take_allowance(allowed, block.piece())) {
+        for block in requests.take_unless(|block| take_allowance(allowed, block)) {
             self.refuse(now, key, block);
         }
     }
 
-    /// BEP 6: lets a choked beginner take a few pieces, so that it has something to trade.
+    /// BEP 6: lets a choked beginner take a few pieces, so that it has something to trade. Once a host: whoever comes again
+    /// and again would be served without ever being unchoked.
     pub(super) fn allow_fast(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get(&key) else { return };
         let beginner = peer.reserved.fast && peer.upload.choked && peer.has.count() <= ALLOWED_FAST_UP_TO;
@@ -129,8 +132,16 @@ impl Swarm {
         }
         let numbers = allowed_fast_set(peer.address, &self.config.info_hash.0, self.geometry.pieces());
         let wanted = |piece: &PieceIndex| self.picker.have().has(*piece) && !peer.has.has(*piece);
+        let host = peer.address.ip();
         let pieces: Vec<PieceIndex> =
             numbers.into_iter().filter_map(|number| self.geometry.piece(number)).filter(wanted).collect();
+        if pieces.is_empty() || self.allowed_hosts.contains(&host) {
+            return;
+        }
+        if self.allowed_hosts.len() == ALLOWED_HOSTS {
+            self.allowed_hosts.pop_front();
+        }
+        self.allowed_hosts.push_back(host);
         for piece in pieces {
             // Each block once, and a second time for what got lost on the way.
             let budget = u32::try_from(self.geometry.blocks_of(piece) * 2).unwrap_or(u32::MAX);
@@ -142,11 +153,12 @@ impl Swarm {
     }
 }
 
-/// Whether a choked peer may still take a block of this piece; counts it.
-fn take_allowance(allowed: &mut [(PieceIndex, u32)], piece: PieceIndex) -> bool {
-    let budget = allowed.iter_mut().find(|(allowed, left)| *allowed == piece && *left > 0);
+/// Whether a choked peer may still take this block; counts it, and one that is larger than others as several.
+fn take_allowance(allowed: &mut [(PieceIndex, u32)], block: Block) -> bool {
+    let cost = block.length().div_ceil(BLOCK_LENGTH);
+    let budget = allowed.iter_mut().find(|(piece, left)| *piece == block.piece() && *left >= cost);
     budget.is_some_and(|(_, left)| {
-        *left -= 1;
+        *left -= cost;
         true
     })
 }

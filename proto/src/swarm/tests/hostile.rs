@@ -95,6 +95,51 @@ fn the_allowed_fast_set_is_no_way_to_make_us_ask_for_ever() {
     assert!(asked <= 2, "{asked} requests without any time passing");
 }
 
+/// Blocks that a peer that comes and goes gets while choked: so many bytes in each of these requests.
+fn taken_while_choked(bench: &mut Bench, number: u8, length: u32) -> u64 {
+    let peer = bench.connect(number, ALL);
+    let outputs = bench.say(peer, Message::Interested);
+    let mut taken = 0;
+    for message in sent(&outputs) {
+        let Message::AllowedFast(piece) = message else { continue };
+        for _ in 0..1_000 {
+            let outputs = bench.say(peer, Message::Request(piece, 0, length));
+            taken += outputs
+                .iter()
+                .map(|output| match output {
+                    Output::Upload { block, .. } => u64::from(block.length()),
+                    _ => 0,
+                })
+                .sum::<u64>();
+            bench.say(peer, Message::Cancel(piece, 0, length));
+        }
+    }
+    bench.swarm.handle_closed(bench.now, peer);
+    bench.outputs();
+    taken
+}
+
+#[test]
+fn what_a_beginner_may_take_unasked_is_no_way_round_the_choker() {
+    let fair = 7 * 2 * PIECE_LENGTH;
+    for length in [1, 16_384, 32_768] {
+        let mut bench = Bench::new("xxxxxxx.");
+        bench.swarm.config.max_peers = 100;
+        // All slots are taken, and the uplink is busy.
+        for number in 1..=4 {
+            let peer = bench.connect(number, ALL);
+            bench.say(peer, Message::Interested);
+            bench.say(peer, Message::Request(0, 0, 16_384));
+        }
+        let first = taken_while_choked(&mut bench, 9, length);
+        assert!((1..=fair).contains(&first), "{first} of {fair} in requests of {length}");
+        for _ in 0..20 {
+            assert_eq!(taken_while_choked(&mut bench, 9, length), 0, "the same host comes again");
+        }
+        assert!(taken_while_choked(&mut bench, 10, length) > 0, "another one may");
+    }
+}
+
 #[test]
 fn rejects_of_what_was_never_requested_end_the_connection() {
     let mut bench = Bench::new("........");
