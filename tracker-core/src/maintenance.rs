@@ -1,6 +1,7 @@
 //! The thread that keeps a store tidy and safe on disk.
 
 use crate::store::Store;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -30,8 +31,7 @@ impl Maintenance {
             let mut saved = Instant::now();
             while stopped.recv_timeout(EXPIRY_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let now = Instant::now();
-                let peers = store.expire(now);
-                tracing::debug!(peers, "expired silent peers");
+                expire(&store, now);
                 if now.saturating_duration_since(saved) >= SAVE_INTERVAL {
                     save(&store, snapshot.as_deref());
                     saved = now;
@@ -41,6 +41,14 @@ impl Maintenance {
         };
         let thread = std::thread::Builder::new().name("tracker store".into()).spawn(work)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A panic costs this round, and not all that come.
+fn expire(store: &Store, now: Instant) {
+    match catch_unwind(AssertUnwindSafe(|| store.expire(now))) {
+        Ok(peers) => tracing::debug!(peers, "expired silent peers"),
+        Err(_) => tracing::error!("looking for silent peers failed by a fault of this program; it goes on"),
     }
 }
 
@@ -65,8 +73,37 @@ impl Drop for Maintenance {
 mod tests {
     use super::*;
     use crate::{Dialect, StoreAnnounce, StoreConfig};
+    use std::sync::atomic::{AtomicU32, Ordering};
     use swarm_proto::announce::AnnounceEvent;
     use swarm_proto::id::{InfoHash, PeerId};
+
+    #[test]
+    fn a_panic_costs_one_round() {
+        let now = Instant::now();
+        let store = Store::new(StoreConfig::default(), now);
+        let rounds = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&rounds);
+        for n in 1..=2 {
+            store.announce(now, &announce(n)).unwrap();
+        }
+        store.observe(Box::new(move |_| assert!(count.fetch_add(1, Ordering::Relaxed) > 0, "injected")));
+        let late = now + Duration::from_secs(3_600);
+        expire(&store, late);
+        expire(&store, late);
+        assert_eq!((store.stats().peers, rounds.load(Ordering::Relaxed) > 0), (0, true));
+    }
+
+    fn announce(n: u8) -> StoreAnnounce {
+        StoreAnnounce {
+            info_hash: InfoHash([n; 20]),
+            peer_id: PeerId([2; 20]),
+            address: "192.0.2.1:6881".parse().unwrap(),
+            left: 0,
+            event: AnnounceEvent::Started,
+            num_want: None,
+            dialect: Dialect::Http,
+        }
+    }
 
     #[test]
     fn the_end_saves() {
@@ -75,16 +112,7 @@ mod tests {
         let now = Instant::now();
         let store = Arc::new(Store::new(StoreConfig::default(), now));
         let maintenance = Maintenance::start(Arc::clone(&store), Some(path.clone())).unwrap();
-        let announce = StoreAnnounce {
-            info_hash: InfoHash([1; 20]),
-            peer_id: PeerId([2; 20]),
-            address: "192.0.2.1:6881".parse().unwrap(),
-            left: 0,
-            event: AnnounceEvent::Started,
-            num_want: None,
-            dialect: Dialect::Http,
-        };
-        store.announce(now, &announce).unwrap();
+        store.announce(now, &announce(1)).unwrap();
         drop(maintenance);
         assert_eq!(Store::new(StoreConfig::default(), now).load(now, &path).unwrap().peers, 1);
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use swarm_tracker_core::Store;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// A request's head must be here in this time; also the longest silence of a connection that is kept alive.
@@ -118,7 +119,7 @@ impl HttpTracker {
             .listeners
             .into_iter()
             .map(|listener| {
-                let task = accept(listener, Arc::clone(&self.routes), self.places.clone(), stopped.clone());
+                let task = keep_accepting(listener, Arc::clone(&self.routes), self.places.clone(), stopped.clone());
                 AbortOnDrop(tokio::spawn(task))
             })
             .collect();
@@ -159,7 +160,22 @@ fn listen(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     })
 }
 
-async fn accept(listener: TcpListener, routes: Arc<Routes>, places: Places, stopped: watch::Receiver<()>) {
+/// Accepts connections, and goes on if that panics.
+async fn keep_accepting(listener: TcpListener, routes: Arc<Routes>, places: Places, stopped: watch::Receiver<()>) {
+    let (listener, mut accepting) = (Arc::new(listener), JoinSet::new());
+    loop {
+        accepting.spawn(accept(Arc::clone(&listener), Arc::clone(&routes), places.clone(), stopped.clone()));
+        match accepting.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!("accepting connections failed by a fault of this program; it goes on");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+async fn accept(listener: Arc<TcpListener>, routes: Arc<Routes>, places: Places, stopped: watch::Receiver<()>) {
     while let Some(room) = places.free().await {
         match listener.accept().await {
             Ok((stream, address)) => {

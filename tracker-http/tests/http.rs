@@ -185,6 +185,22 @@ async fn what_a_peer_says_is_bytes_and_never_structure() {
 }
 
 #[tokio::test]
+async fn a_connection_that_panics_takes_nothing_with_it() {
+    let tracker = start(HttpTrackerConfig { max_connections: 1, ..HttpTrackerConfig::default() });
+    // Who observes the store runs in the task of the connection that changes it.
+    let cursed = InfoHash([13; 20]);
+    tracker.store.observe(Box::new(move |change| assert_ne!(change.info_hash, cursed, "injected")));
+    for n in 10..13 {
+        let url = announce_url("http://t/announce", &Announce { info_hash: cursed, ..announce(n, 0) }).unwrap();
+        let target = url.strip_prefix("http://t").unwrap();
+        assert_eq!(tracker.raw(format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes()).await, "", "no answer");
+        // Its place is free, and no lock is left shut.
+        tracker.announce(&announce(2, 9), "").await.unwrap();
+    }
+    assert_eq!(tracker.announce(&announce(3, 9), "").await.unwrap().peers.len(), 1);
+}
+
+#[tokio::test]
 async fn ipv6_and_ipv4_share_a_socket() {
     let tracker = start(HttpTrackerConfig { listen: vec!["[::]:0".parse().unwrap()], ..HttpTrackerConfig::default() });
     let port = tracker.address.port();

@@ -174,7 +174,8 @@ pub(crate) fn observe(store: &Store) -> Receiver<Change> {
 }
 
 /// Pushes the changes of all swarms to their subscribers, collected for `delay`. Runs until it is dropped.
-pub(crate) async fn push_changes(hub: Arc<Hub>, mut changes: Receiver<Change>, delay: Duration) {
+pub(crate) async fn push_changes(hub: Arc<Hub>, changes: Arc<tokio::sync::Mutex<Receiver<Change>>>, delay: Duration) {
+    let mut changes = changes.lock().await;
     let mut batch = Vec::new();
     while changes.recv_many(&mut batch, BATCH).await > 0 {
         let deadline = tokio::time::Instant::now() + delay;

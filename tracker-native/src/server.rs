@@ -17,7 +17,7 @@ use swarm_proto::native::{CatalogueEntry, Name, Refusal, RefusalCode, TrackerMes
 use swarm_tracker_core::{Change, SnapshotError, Store, StoreStats};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, Receiver};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -100,8 +100,10 @@ impl NativeTracker {
         tracing::info!(address = %local_addr, names = shared.catalogue().len(), "native tracker listens");
         let (close, closing) = watch::channel(false);
         let mut background = JoinSet::new();
-        background.spawn(push_changes(Arc::clone(&shared.hub), changes, shared.config.push_delay));
-        background.spawn(keep_saved(Arc::clone(&shared)));
+        let (hub, delay, changes) = (Arc::clone(&shared.hub), shared.config.push_delay, Arc::new(Mutex::new(changes)));
+        background.spawn(keep_running("pushing", move || push_changes(Arc::clone(&hub), Arc::clone(&changes), delay)));
+        let kept = Arc::clone(&shared);
+        background.spawn(keep_running("saving the catalogue", move || keep_saved(Arc::clone(&kept))));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -207,6 +209,21 @@ async fn pause_unless_aborted(error: &io::Error) {
     }
 }
 
+/// Does this beside the connections, and again whenever it panics: what one torrent does to it must not end it for all.
+async fn keep_running<F: Future<Output = ()> + Send + 'static>(what: &'static str, work: impl Fn() -> F) {
+    let mut running = JoinSet::new();
+    loop {
+        running.spawn(work());
+        match running.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(what, "failed by a fault of this program; it goes on");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            _ => return,
+        }
+    }
+}
+
 async fn keep_saved(shared: Arc<Shared>) {
     loop {
         shared.catalogue_changed.notified().await;
@@ -231,4 +248,22 @@ async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
     saved
         .await
         .unwrap_or_else(|error| Err(SnapshotError::Io { operation: "write the catalogue", path, source: error.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_panics_is_done_again_and_what_ends_is_not() {
+        let begun = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&begun);
+        let work = move || {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(number >= 2, "injected") }
+        };
+        keep_running("a test", work).await;
+        assert_eq!(begun.load(Ordering::Relaxed), 3);
+    }
 }

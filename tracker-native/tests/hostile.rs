@@ -4,7 +4,9 @@ mod common;
 
 use common::{HASH, config, online, publication, serve, start, until};
 use std::time::Duration;
+use swarm_proto::id::InfoHash;
 use swarm_proto::native::{Publication, RefusalCode, Request, Response, Stop, Token, TrackerMessage};
+use swarm_tracker_core::ChangeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -18,6 +20,29 @@ async fn nothing_goes_before_online() {
     large.send(b"D\x00\xff\x00\x00d").await;
     assert_eq!(large.refused().await, (None, RefusalCode::NotOnline));
     assert_eq!(large.hear().await, None, "a large frame is not waited for");
+}
+
+#[tokio::test]
+async fn a_connection_that_panics_takes_nothing_with_it() {
+    let tracker = start(config());
+    // Who observes the store runs in the task of the connection that changes it.
+    let cursed = InfoHash([13; 20]);
+    tracker.store.observe(Box::new(move |change| {
+        assert!(change.info_hash != cursed || change.kind == ChangeKind::Left, "injected");
+    }));
+    let mut bystander = tracker.online(1).await;
+    bystander.serve(serve(HASH, 5)).await;
+    for port in 10..13 {
+        let mut client = tracker.online(port).await;
+        client.serve(serve(HASH, 5)).await;
+        assert_eq!(bystander.pushed().await, (vec![port], vec![]));
+        client.say(Request::Serve(serve(cursed, 5))).await;
+        while client.hear().await.is_some() {}
+        // Its place is free, its peer is gone, and whoever listens is told: no lock is left shut.
+        assert_eq!(bystander.pushed().await, (vec![], vec![port]));
+        until(|| tracker.handle.connections() == 1).await;
+    }
+    tracker.close().await;
 }
 
 #[tokio::test]
