@@ -38,6 +38,8 @@ class Dials:
                 poll.register(sock, select.EPOLLIN)
                 self.count += 1
             for number, _ in poll.poll(0.005):
+                # A fork elsewhere keeps the socket open for a moment, and with it what is watched of it.
+                poll.unregister(number)
                 open_.pop(number).close()
                 self.closed += 1
             if time.monotonic() - spoken >= 1:

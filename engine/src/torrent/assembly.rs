@@ -45,6 +45,17 @@ impl Assembly {
         self.pieces.remove(&piece);
     }
 
+    /// Drops what was kept of a block.
+    pub(super) fn forget_block(&mut self, block: Block) {
+        let Some(slots) = self.pieces.get_mut(&block.piece()) else { return };
+        if let Some(slot) = slots.get_mut(block.ordinal()) {
+            *slot = None;
+        }
+        if slots.iter().all(Option::is_none) {
+            self.pieces.remove(&block.piece());
+        }
+    }
+
     /// Puts back what was taken, for another try.
     pub(super) fn restore(&mut self, piece: PieceIndex, blocks: Vec<BlockBuffer>) {
         self.pieces.insert(piece, blocks.into_iter().map(Some).collect());
@@ -73,6 +84,13 @@ mod tests {
         assert_eq!(blocks.iter().map(|block| block[0]).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(assembly.take(piece).is_none());
         assembly.restore(piece, blocks);
+        let first = geometry.block(piece, 0).unwrap();
+        assembly.forget_block(first);
+        assert!(assembly.take(piece).is_none());
+        assembly.keep(first, pool.take(first.length() as usize));
         assert_eq!(assembly.take(piece).unwrap().len(), 3);
+        assembly.keep(first, pool.take(first.length() as usize));
+        assembly.forget_block(first);
+        assert!(!assembly.has_begun(piece), "nothing of it is left");
     }
 }

@@ -49,6 +49,7 @@ impl Driver {
             Output::Close { peer, reason } => self.close(peer, reason),
             Output::Dial { address } => self.dial(address),
             Output::Forget { piece } => self.assembly.forget(piece),
+            Output::ForgetBlock { block } => self.assembly.forget_block(block),
             Output::Verify { piece, digests } => self.verify(piece, digests),
             Output::Announce(job) => self.announce(job),
         }

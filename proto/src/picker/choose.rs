@@ -1,10 +1,10 @@
 //! The order in which pieces are offered to a peer.
 
-use super::partial::{BlockState, MAX_REQUESTERS};
+use super::partial::{BlockState, MAX_REQUESTERS, Share};
 use super::rarity::Place;
 use super::{PickHints, Picker};
 use crate::bitfield::Bitfield;
-use crate::geometry::{Block, PieceIndex};
+use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::id::PeerKey;
 use crate::walk;
 use rand::RngExt;
@@ -23,6 +23,8 @@ const END_GAME_BLOCKS: usize = 8;
 struct Request<'a> {
     peer: PeerKey,
     has: &'a Bitfield,
+    /// Whether pieces are begun for this peer alone.
+    alone: bool,
     /// Length of `out` to reach.
     goal: usize,
     out: &'a mut Vec<Block>,
@@ -51,7 +53,11 @@ impl Picker {
         }
         let before = out.len();
         let goal = before.saturating_add(count);
-        let mut request = Request { peer, has, goal, out };
+        let mut request = Request { peer, has, alone: hints.alone, goal, out };
+        if hints.alone {
+            self.pick_alone(hints, &mut request);
+            return;
+        }
         if let Some(only) = hints.only {
             self.pick_listed(only, &mut request);
             return;
@@ -68,6 +74,60 @@ impl Picker {
         self.join(Joining::All, hints.prefer_whole_pieces, &mut request);
         if hints.end_game && request.out.len() == before && self.in_end_game() {
             self.pick_again(&mut request);
+        }
+    }
+
+    /// Finishes what the peer has a share in already; begins one piece if there is none.
+    fn pick_alone(&mut self, hints: PickHints<'_>, request: &mut Request<'_>) {
+        let begun: Vec<(usize, u32)> =
+            (0..self.partials.slots()).filter_map(|slot| Some((slot, self.partials.slot(slot)?.piece))).collect();
+        let mut has_one = false;
+        for (slot, piece) in begun {
+            let Some(share) = self.partials.slot(slot).and_then(|it| it.share_of(request.peer)) else { continue };
+            let Some(index) = self.geometry.piece(piece).filter(|index| request.has.has(*index)) else { continue };
+            has_one |= share == Share::Sole;
+            if hints.only.is_none_or(|only| only.contains(&index)) {
+                self.take(piece, request);
+            }
+        }
+        if has_one || request.is_done() {
+            return;
+        }
+        let longest = usize::try_from(self.geometry.piece_length().div_ceil(BLOCK_LENGTH)).unwrap_or(usize::MAX);
+        request.goal = request.goal.min(request.out.len().saturating_add(longest));
+        let before = request.out.len();
+        self.begin_alone(hints, request);
+        if request.out.len() == before && hints.only.is_none() {
+            self.join_left(request);
+        }
+    }
+
+    /// Nobody else goes on with these, so better with a doubtful peer than not at all.
+    fn join_left(&mut self, request: &mut Request<'_>) {
+        let mut left = self.partials.joinable().iter().filter_map(|&slot| self.partials.slot(slot));
+        let has = |piece: u32| self.geometry.piece(piece).is_some_and(|piece| request.has.has(piece));
+        let found = left.find(|it| it.is_left() && it.is_for(request.peer) && has(it.piece));
+        if let Some(piece) = found.map(|it| it.piece) {
+            self.take(piece, request);
+        }
+    }
+
+    fn begin_alone(&mut self, hints: PickHints<'_>, request: &mut Request<'_>) {
+        let open = |picker: &Self, piece: PieceIndex| matches!(picker.rarity.place(piece.as_u32()), Place::Open(_));
+        let suggested = hints.suggested.get(..SUGGESTIONS).unwrap_or(hints.suggested);
+        for &piece in hints.only.unwrap_or(suggested) {
+            if !request.is_done() && request.has.has(piece) && open(self, piece) {
+                self.take(piece.as_u32(), request);
+            }
+        }
+        if hints.only.is_some() || hints.only_suggested || request.is_done() {
+            return;
+        }
+        if self.config.sequential {
+            let first = self.open_pieces_of(request.has, self.first_missing).next();
+            first.into_iter().for_each(|piece| self.take(piece, request));
+        } else {
+            self.begin_open(hints.random_first, request);
         }
     }
 
@@ -186,7 +246,7 @@ impl Picker {
     fn take(&mut self, piece: u32, request: &mut Request<'_>) {
         let slot = match self.rarity.place(piece) {
             Place::Begun(slot) if self.partials.slot(slot).is_some_and(|it| it.is_for(request.peer)) => slot,
-            Place::Open(_) if self.has_room() => self.begin(piece, request.peer),
+            Place::Open(_) if self.has_room() => self.begin(piece, request.peer, request.alone),
             Place::Begun(_) | Place::Open(_) | Place::Have => return,
         };
         let Some(piece) = self.geometry.piece(piece) else { return };

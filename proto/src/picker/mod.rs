@@ -52,6 +52,8 @@ pub struct PickHints<'a> {
     pub random_first: bool,
     /// No untouched piece but the suggested ones: the peer would like us to fetch the others elsewhere.
     pub only_suggested: bool,
+    /// The peer may have sent wrong blocks: it gets one piece at a time, begun by itself and for itself.
+    pub alone: bool,
     /// When every missing block is requested from somebody, request some from this peer too.
     pub end_game: bool,
 }
@@ -140,7 +142,7 @@ impl Picker {
         }
         let slot = match self.rarity.place(piece.as_u32()) {
             Place::Begun(slot) if self.partials.slot(slot).is_some_and(|it| it.is_for(peer)) => slot,
-            Place::Open(_) if self.has_room() => self.begin(piece.as_u32(), peer),
+            Place::Open(_) if self.has_room() => self.begin(piece.as_u32(), peer, false),
             Place::Begun(_) | Place::Open(_) | Place::Have => return Received::Unwanted,
         };
         let Arrival::Kept(requesters) = self.partials.receive(slot, ordinal, peer) else { return Received::Unwanted };
@@ -152,8 +154,7 @@ impl Picker {
     pub fn release(&mut self, block: Block, peer: PeerKey) {
         let Place::Begun(slot) = self.rarity.place(block.piece().as_u32()) else { return };
         let released = self.partials.release(slot, block.ordinal(), peer);
-        let unused = self.partials.slot(slot).is_some_and(|it| !it.is_active() && it.missing() == it.blocks().len());
-        if released && unused {
+        if released && self.partials.slot(slot).is_some_and(Partial::is_untouched) {
             self.reopen(block.piece());
         }
     }
@@ -173,6 +174,12 @@ impl Picker {
         let piece = self.geometry.piece(least.piece)?;
         self.reopen(piece);
         Some(piece)
+    }
+
+    /// Whether a complete piece with blocks of this peer has not been judged yet.
+    pub fn awaits_verdict(&self, peer: PeerKey) -> bool {
+        let from_it = |block: &BlockState| *block == BlockState::Received(peer);
+        self.partials.iter().any(|partial| partial.is_complete() && partial.blocks().iter().any(from_it))
     }
 
     /// Who sent each block of a begun piece, in order; nothing for any other piece.
@@ -214,11 +221,24 @@ impl Picker {
         }
     }
 
+    /// The blocks that these peers sent are not trusted any more: those of incomplete pieces are free again, and returned.
+    pub fn disown(&mut self, peers: &[PeerKey]) -> Vec<Block> {
+        let mut disowned = Vec::new();
+        for slot in 0..self.partials.slots() {
+            let Some(piece) = self.partials.slot(slot).and_then(|it| self.geometry.piece(it.piece)) else { continue };
+            for ordinal in self.partials.disown(slot, peers) {
+                disowned.extend(self.geometry.block(piece, ordinal));
+            }
+            if self.partials.slot(slot).is_some_and(Partial::is_untouched) {
+                self.reopen(piece);
+            }
+        }
+        disowned
+    }
+
     /// A second has passed.
     pub fn tick(&mut self) {
-        if !self.doubtful.is_empty() {
-            self.partials.lose_patience();
-        }
+        self.partials.tick();
     }
 
     /// A piece that we had is gone; it is to be fetched again.
@@ -263,6 +283,11 @@ impl Picker {
         self.config.sequential = sequential;
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_buffer_bytes(&mut self, bytes: u64) {
+        self.config.buffer_bytes = bytes;
+    }
+
     fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
         match self.rarity.place(piece.as_u32()) {
             Place::Begun(slot) => self.partials.slot(slot),
@@ -287,10 +312,10 @@ impl Picker {
         sum <= self.config.buffer_bytes || self.partials.is_empty()
     }
 
-    fn begin(&mut self, piece: u32, peer: PeerKey) -> usize {
+    fn begin(&mut self, piece: u32, peer: PeerKey, alone: bool) -> usize {
         let blocks = self.geometry.piece(piece).map_or(0, |piece| self.geometry.blocks_of(piece));
         let slot = self.partials.begin(piece, self.length_of(piece), blocks);
-        if self.doubtful.contains(&piece) {
+        if alone || self.doubtful.contains(&piece) {
             let patience = u32::try_from(blocks).unwrap_or(u32::MAX).saturating_mul(PATIENCE_PER_BLOCK_S);
             self.partials.reserve(slot, peer, patience.saturating_add(PATIENCE_S).min(MOST_PATIENCE_S));
         }

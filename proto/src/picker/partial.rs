@@ -10,6 +10,9 @@ use crate::id::PeerKey;
 /// Peers that a block is requested from at the same time at most (end game).
 pub(super) const MAX_REQUESTERS: usize = 3;
 
+/// A begun piece on which nobody works for so long is nobody's any more.
+const LEFT_S: u32 = 5;
+
 /// The peers that one block is requested from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Requesters {
@@ -66,6 +69,8 @@ pub(super) struct Partial {
     latest: Option<PeerKey>,
     /// The only peer that may send it, as long as it has this patience.
     only: Option<(PeerKey, u32)>,
+    /// Seconds for which no block of it has been under way.
+    idle_s: u32,
     /// Index in `joinable`; meaningless without free blocks.
     listed: usize,
 }
@@ -85,9 +90,37 @@ impl Partial {
         self.received == self.blocks.len()
     }
 
+    /// Whether nobody has worked on it for some time.
+    pub(super) fn is_left(&self) -> bool {
+        !self.is_active() && self.idle_s >= LEFT_S
+    }
+
     /// The peer that a block was last requested from.
     pub(super) fn latest(&self) -> Option<PeerKey> {
         self.latest
+    }
+
+    /// Whether it has neither requests nor blocks.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.free == self.blocks.len()
+    }
+
+    /// What the peer has to do with it, if anything.
+    pub(super) fn share_of(&self, peer: PeerKey) -> Option<Share> {
+        if self.only.is_some() {
+            return self.is_for(peer).then_some(Share::Sole);
+        }
+        let (mut own, mut others) = (false, false);
+        for block in &self.blocks {
+            match block {
+                BlockState::Received(sender) => *(if *sender == peer { &mut own } else { &mut others }) = true,
+                BlockState::Wanted(requesters) => {
+                    own |= requesters.as_slice().contains(&peer);
+                    others |= requesters.as_slice().iter().any(|key| *key != peer);
+                }
+            }
+        }
+        own.then_some(if others { Share::Some } else { Share::Sole })
     }
 
     /// Whether this peer may be asked for its blocks.
@@ -105,6 +138,15 @@ impl Partial {
             _ => &[],
         }
     }
+}
+
+/// What a peer has to do with a begun piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Share {
+    /// Nobody else has anything to do with it.
+    Sole,
+    /// It sent or was asked for some blocks, others for others.
+    Some,
 }
 
 /// What came of a block.
@@ -171,8 +213,18 @@ impl Partials {
         let states = vec![FREE; blocks].into_boxed_slice();
         let listed = self.joinable.len();
         let (latest, only) = (None, None);
-        let partial =
-            Partial { piece, length, blocks: states, free: blocks, received: 0, first_free: 0, latest, only, listed };
+        let partial = Partial {
+            piece,
+            length,
+            blocks: states,
+            free: blocks,
+            received: 0,
+            first_free: 0,
+            latest,
+            only,
+            idle_s: 0,
+            listed,
+        };
         let slot = self.vacant.pop().unwrap_or(self.slots.len());
         self.joinable.push(slot);
         match self.slots.get_mut(slot) {
@@ -189,11 +241,44 @@ impl Partials {
         }
     }
 
-    /// One unit of patience less with those that have a piece for themselves.
-    pub(super) fn lose_patience(&mut self) {
+    /// A second has passed: less patience with those that have a piece for themselves.
+    pub(super) fn tick(&mut self) {
         for partial in self.slots.iter_mut().flatten() {
             partial.only = partial.only.and_then(|(peer, patience)| Some((peer, patience.checked_sub(1)?)));
+            partial.idle_s = if partial.is_active() { 0 } else { partial.idle_s.saturating_add(1) };
+            if partial.is_left() && !partial.is_complete() {
+                // It may be gone.
+                partial.only = None;
+            }
         }
+    }
+
+    /// Frees the blocks of an incomplete piece that these peers sent; their ordinals. If the piece is untouched then, it
+    /// must be ended.
+    pub(super) fn disown(&mut self, slot: usize, peers: &[PeerKey]) -> Vec<usize> {
+        let Some(partial) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return Vec::new() };
+        if partial.is_complete() {
+            return Vec::new();
+        }
+        let mut freed = Vec::new();
+        for (ordinal, block) in partial.blocks.iter_mut().enumerate() {
+            if matches!(block, BlockState::Received(sender) if peers.contains(sender)) {
+                *block = FREE;
+                freed.push(ordinal);
+            }
+        }
+        let Some(first) = freed.first() else { return freed };
+        partial.received -= freed.len();
+        partial.first_free = partial.first_free.min(*first);
+        if partial.free == 0 {
+            partial.listed = self.joinable.len();
+            self.joinable.push(slot);
+        }
+        partial.free += freed.len();
+        if !partial.is_active() {
+            partial.only = None;
+        }
+        freed
     }
 
     /// Forgets a begun piece.

@@ -66,6 +66,7 @@ const PLAIN: PickHints<'static> = PickHints {
     prefer_whole_pieces: false,
     random_first: false,
     only_suggested: false,
+    alone: false,
     end_game: false,
 };
 const END_GAME: PickHints<'static> = PickHints { end_game: true, ..PLAIN };
@@ -268,6 +269,9 @@ enum Step {
     Gain(usize, u32),
     Lose(usize, u32),
     Pick(usize, usize, bool),
+    PickAlone(usize, usize),
+    Disown(usize),
+    Tick,
     Receive(usize),
     Release(usize),
     Verify(u32, bool),
@@ -285,7 +289,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => peer.clone().prop_map(Step::Leave),
         1 => (peer.clone(), piece.clone()).prop_map(|(peer, piece)| Step::Gain(peer, piece)),
         1 => (peer.clone(), piece.clone()).prop_map(|(peer, piece)| Step::Lose(peer, piece)),
-        4 => (peer, 0..9usize, any::<bool>()).prop_map(|(peer, count, end)| Step::Pick(peer, count, end)),
+        4 => (peer.clone(), 0..9usize, any::<bool>()).prop_map(|(peer, count, end)| Step::Pick(peer, count, end)),
+        2 => (peer.clone(), 0..9usize).prop_map(|(peer, count)| Step::PickAlone(peer, count)),
+        1 => peer.prop_map(Step::Disown),
+        1 => Just(Step::Tick),
         4 => (0..99usize).prop_map(Step::Receive),
         2 => (0..99usize).prop_map(Step::Release),
         1 => (piece.clone(), any::<bool>()).prop_map(|(piece, right)| Step::Verify(piece, right)),
@@ -376,6 +383,15 @@ impl Model {
             Step::Gain(peer, index) => self.change(peer, piece(index), true),
             Step::Lose(peer, index) => self.change(peer, piece(index), false),
             Step::Pick(peer, count, end_game) => self.pick(peer, count, PickHints { end_game, ..PLAIN }),
+            Step::PickAlone(peer, count) => self.pick(peer, count, PickHints { alone: true, ..PLAIN }),
+            Step::Disown(peer) => {
+                let keys: Vec<PeerKey> = self.peers.get(peer).map(|(key, _)| *key).into_iter().collect();
+                for block in self.picker.disown(&keys) {
+                    assert!(!self.picker.have().has(block.piece()), "it is missing again");
+                    assert_eq!(self.picker.requesters(block), [], "nobody is asked for it");
+                }
+            }
+            Step::Tick => self.picker.tick(),
             Step::Receive(at) => self.receive(at),
             Step::Release(at) => {
                 if let Some(&(block, peer)) = self.requests.get(at) {
@@ -420,6 +436,8 @@ proptest! {
         model.step(Step::Join(vec![true; PIECES]));
         model.release(|_, _| true);
         let seed = model.peers.len() - 1;
+        // Nor does anybody work on what was reserved.
+        (0..10).for_each(|_| model.picker.tick());
         for _ in 0..2 * PIECES {
             model.pick(seed, 99, END_GAME);
             while !model.requests.is_empty() {

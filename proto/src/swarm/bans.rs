@@ -21,10 +21,18 @@ const BANS: usize = 10_000;
 /// What a peer is known by. Machines behind one address are one machine to us, except on the loopback, where every test
 /// swarm and many a proxy lives: there the id and the listening address stand for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Mark {
+pub(super) enum Mark {
     Host(IpAddr),
     Id(PeerId),
     Address(SocketAddr),
+}
+
+impl Mark {
+    /// What stands for a peer whose port may change.
+    pub(super) fn of(address: SocketAddr, id: PeerId) -> Self {
+        let host = host_of(address.ip());
+        if host.is_loopback() { Self::Id(id) } else { Self::Host(host) }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -143,10 +143,9 @@ impl Swarm {
 
     /// Shuts a peer out, and closes its connection if there is one.
     pub(super) fn ban(&mut self, now: Instant, key: PeerKey) {
-        let there = self.peers.get(&key).map(|peer| peer.as_offender());
-        let gone = || self.departed.iter().find(|(gone, _)| *gone == key).map(|(_, offender)| *offender);
-        let Some(offender) = there.or_else(gone) else { return };
+        let Some(offender) = self.who(key) else { return };
         self.close(now, key, CloseReason::Fault(PeerFault::CorruptData));
+        self.disown_all_of(&offender);
         if self.book.is_banned(now, offender.address, offender.id) {
             return;
         }

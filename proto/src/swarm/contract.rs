@@ -122,6 +122,11 @@ pub enum Output {
         /// Which.
         piece: PieceIndex,
     },
+    /// Throw away the bytes kept of a block: whoever sent it lies, and it will be fetched again.
+    ForgetBlock {
+        /// Which.
+        block: Block,
+    },
     /// Ask a tracker, then call `handle_announced`.
     Announce(AnnounceJob),
 }

@@ -16,6 +16,7 @@ mod contract;
 mod crowding;
 mod fault;
 mod messages;
+mod parole;
 mod peer;
 mod request_queue;
 mod requests;
@@ -38,6 +39,7 @@ use crate::wire::Message;
 use address_book::AddressBook;
 use bans::Offender;
 use choking::Choking;
+use parole::Parole;
 use peer::Peer;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -91,6 +93,7 @@ pub struct Swarm {
     choking: Choking,
     spread: Spread,
     verification: Verification,
+    parole: Parole,
     traffic: Traffic,
     next_tick: Instant,
     random: SmallRng,
@@ -117,6 +120,7 @@ impl Swarm {
             choking: Choking::new(config.profile, now),
             spread: Spread::new(geometry.pieces()),
             verification: Verification::new(now),
+            parole: Parole::default(),
             traffic: Traffic {
                 downloaded: 0,
                 uploaded: 0,
@@ -173,6 +177,7 @@ impl Swarm {
                 self.retry_writes(now);
                 self.picker.tick();
                 self.check_peers(now);
+                self.disown_departed(now);
                 self.choke_round(now);
                 self.request_from_all(now);
                 self.serve_held(now);

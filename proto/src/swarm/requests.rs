@@ -37,7 +37,7 @@ impl Swarm {
     }
 
     /// Requests that the peer may be sent now, if any.
-    fn free_requests(&self, now: Instant, peer: &Peer) -> Option<usize> {
+    fn free_requests(&self, now: Instant, key: PeerKey, peer: &Peer) -> Option<usize> {
         let disk_waits = self.verification.is_blocked() || self.verification.is_behind(self.geometry.piece_length());
         let download = &peer.download;
         let refused = download.choked && download.allowed.is_empty() || download.not_before.is_some_and(|at| now < at);
@@ -51,17 +51,20 @@ impl Swarm {
         let target = if doubtful { 1 } else { download.window.target().min(share.max(1)) };
         let free = target.saturating_sub(download.requests.len());
         let worth_it = free > 0 && (free >= target / TOP_UP_FRACTION || self.picker.in_end_game());
-        Some(free.min(self.trust(now, peer))).filter(|&free| worth_it && free > 0)
+        Some(free.min(self.trust(now, key, peer))).filter(|&free| worth_it && free > 0)
     }
 
     /// Blocks that a peer may still be asked for before a piece of it has proved right. So a corrupting peer spoils two
     /// pieces, however fast it is; one whose pieces wait for others gets some more with time.
-    fn trust(&self, now: Instant, peer: &Peer) -> usize {
+    fn trust(&self, now: Instant, key: PeerKey, peer: &Peer) -> usize {
         if peer.good_pieces > 0 {
             return usize::MAX;
         }
         let two_pieces = 2 * self.geometry.piece_length().div_ceil(BLOCK_LENGTH);
-        let seconds = u32::try_from(now.duration_since(peer.since).as_secs()).unwrap_or(u32::MAX);
+        // What waits for the disk is judged soon, however slow the machine: that earns no trust.
+        let waits = self.picker.awaits_verdict(key);
+        let seconds = if waits { 0 } else { now.duration_since(peer.since).as_secs() };
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         let trusted =
             two_pieces.max(UNPROVEN_BLOCKS).saturating_add(seconds.saturating_mul(two_pieces.max(UNPROVEN_BLOCKS)));
         trusted.saturating_sub(peer.download.asked) as usize
@@ -69,7 +72,8 @@ impl Swarm {
 
     /// Tops up the requests of one peer.
     pub(super) fn request_from(&mut self, now: Instant, key: PeerKey) {
-        let Some(free) = self.peers.get(&key).and_then(|peer| self.free_requests(now, peer)) else { return };
+        let Some(free) = self.peers.get(&key).and_then(|peer| self.free_requests(now, key, peer)) else { return };
+        let alone = self.is_on_parole(now, key);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let choked = peer.download.choked;
         let lacking = |piece: &_| !self.picker.have().has(*piece);
@@ -82,6 +86,7 @@ impl Swarm {
             prefer_whole_pieces: peer.download.window.rate() > u64::from(self.geometry.piece_length()),
             random_first: self.picker.have().count() < PIECES_TO_TRADE,
             only_suggested,
+            alone,
             end_game: true,
         };
         let mut blocks = Vec::new();
@@ -89,6 +94,7 @@ impl Swarm {
         // Not for the few pieces that a choking peer allows: another one is no gain then.
         if blocks.is_empty()
             && !choked
+            && !(alone && self.picker.awaits_verdict(key))
             && peer.download.requests.is_empty()
             && let Some(piece) = self.picker.make_room(&peer.has)
         {

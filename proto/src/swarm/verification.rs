@@ -3,11 +3,13 @@
 //! A piece is *have* only once every write returned and the hash matched. While the disk refuses, nothing is requested;
 //! the refused pieces are tried again until they are written.
 
+use super::bans::Mark;
 use super::{CloseReason, DiskDone, Event, Output, Swarm, VerifyOutcome};
 use crate::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::id::{HASH_LENGTH, PeerKey};
 use crate::smart_ban::{Sender, SmartBan};
 use crate::wire::{self, Message};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// First pause before a refused write is tried again; doubles up to [`LONGEST_PAUSE`].
@@ -93,6 +95,7 @@ impl Swarm {
         }
         self.picker.piece_verified(piece);
         self.credit(&senders);
+        self.acquit(&senders);
         self.events.push_back(Event::PieceVerified(piece));
         for culprit in self.verification.smart_ban.convict(piece, digests) {
             self.strike(now, culprit);
@@ -114,6 +117,14 @@ impl Swarm {
                 peer.good_pieces += 1;
                 peer.good_blocks = peer.good_blocks.saturating_add(u32::try_from(run.len()).unwrap_or(u32::MAX));
             }
+        }
+    }
+
+    /// Who has sent a right piece alone is no suspect any more.
+    fn acquit(&mut self, senders: &[Option<PeerKey>]) {
+        let alone = senders.first().copied().flatten().filter(|first| senders.iter().all(|it| *it == Some(*first)));
+        if let Some(who) = alone.and_then(|key| self.who(key)) {
+            self.parole.acquit(Mark::of(who.address, who.id));
         }
     }
 
@@ -143,23 +154,32 @@ impl Swarm {
 
     fn mismatch(&mut self, now: Instant, piece: PieceIndex, digests: &[[u8; HASH_LENGTH]]) {
         self.traffic.failed_pieces += 1;
+        self.parole.be_wary(now);
         self.traffic.wasted += u64::from(self.geometry.length_of(piece));
         self.events.push_back(Event::PieceFailed(piece));
-        let address = |key: PeerKey| {
-            let there = self.peers.get(&key).map(|peer| peer.address.ip());
-            there.or_else(|| self.departed.iter().find(|(gone, _)| *gone == key).map(|(_, who)| who.address.ip()))
-        };
-        let senders = self.picker.contributors(piece);
-        let sender = |key: PeerKey| address(key).map(|address| Sender { peer: key, address });
-        let senders: Vec<Option<Sender>> = senders.into_iter().map(|key| key.and_then(sender)).collect();
+        let keys = self.picker.contributors(piece);
+        let sender = |key: PeerKey| self.who(key).map(|who| Sender { peer: key, address: who.address.ip() });
+        let senders: Vec<Option<Sender>> = keys.iter().map(|key| key.and_then(sender)).collect();
         match self.verification.smart_ban.piece_failed(piece, digests, &senders) {
             Some(culprit) => {
                 self.picker.piece_failed(piece);
                 self.strike(now, culprit);
             }
-            None => self.picker.piece_spoiled(piece),
+            None => {
+                self.picker.piece_spoiled(piece);
+                self.suspect(now, keys);
+            }
         }
         self.nothing_to_write(now);
+    }
+
+    /// One of these has sent a wrong block.
+    fn suspect(&mut self, now: Instant, keys: Vec<Option<PeerKey>>) {
+        let keys: BTreeSet<PeerKey> = keys.into_iter().flatten().collect();
+        for who in keys.into_iter().filter_map(|key| self.who(key)).collect::<Vec<_>>() {
+            self.parole.suspect(now, Mark::of(who.address, who.id));
+        }
+        self.disown_departed(now);
     }
 
     /// A peer is convicted of a wrong block: it is shut out, unless its many right pieces speak for a noisy link.

@@ -117,6 +117,17 @@ impl World {
                 self.hosts[host].wrong.remove(&piece);
                 self.hosts[host].shell.forget(piece);
             }
+            Output::ForgetBlock { block } => {
+                if let Some(wrong) = self.hosts[host].wrong.get_mut(&block.piece()) {
+                    wrong.retain(|ordinal| *ordinal != block.ordinal());
+                    if wrong.is_empty() {
+                        self.hosts[host].wrong.remove(&block.piece());
+                    }
+                }
+                if self.checking {
+                    self.hosts[host].shell.forget_block(block);
+                }
+            }
             Output::Announce(job) => self.announce(host, job),
         }
     }

@@ -25,6 +25,12 @@ impl Shell {
         assert_eq!(kept, geometry.blocks_of(piece), "blocks of {piece:?} that is to be verified");
     }
 
+    /// The bytes of a block are needed no longer.
+    pub(crate) fn forget_block(&mut self, block: Block) {
+        let was_there = self.kept.get_mut(&block.piece()).is_some_and(|kept| kept.remove(&block.ordinal()));
+        assert!(was_there, "{block:?} is forgotten, but was not kept");
+    }
+
     /// The bytes of a piece are needed no longer.
     pub(crate) fn forget(&mut self, piece: PieceIndex) {
         self.kept.remove(&piece);

@@ -208,7 +208,7 @@ impl Shell {
                     assert!(!self.verifies.contains(&piece), "a piece is verified twice at once");
                     self.verifies.push(piece);
                 }
-                Output::Forget { .. } => {}
+                Output::Forget { .. } | Output::ForgetBlock { .. } => {}
                 Output::Announce(job) => self.announces.push(job.id),
             }
         }
