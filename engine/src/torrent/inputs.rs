@@ -39,8 +39,8 @@ pub(super) enum Done {
     Looked(Result<Round, DiskError>),
     /// Pieces that were served were hashed again: the wrong ones.
     Scrubbed(Result<Vec<(PieceIndex, PathBuf)>, DiskError>),
-    /// Names became addresses.
-    Resolved(Vec<SocketAddr>),
+    /// Names became addresses; who named them.
+    Resolved(PeerSource, Vec<SocketAddr>),
 }
 
 /// What the swarm waits for from a task.
@@ -124,9 +124,9 @@ impl Driver {
                 self.swarm.handle_connect_failed(now(), address);
             }
             Ok((_, Done::Announced(id, reply))) => self.swarm.handle_announced(now(), id, reply),
-            Ok((_, Done::Resolved(addresses))) => {
+            Ok((_, Done::Resolved(source, addresses))) => {
                 let known = |address| PeerAddress { address, peer_id: None };
-                self.command(Command::AddPeers(addresses.into_iter().map(known).collect(), PeerSource::User));
+                self.command(Command::AddPeers(addresses.into_iter().map(known).collect(), source));
             }
             Ok((_, Done::Looked(result))) => self.looked(result),
             Ok((_, Done::Scrubbed(result))) => self.scrubbed(result),
@@ -315,7 +315,7 @@ impl Driver {
                 // Fails only when the asker has gone.
                 let _ = answer.send(self.swarm.peers(now()));
             }
-            Request::AddHosts(hosts) => self.resolve(hosts),
+            Request::AddHosts(hosts) => self.resolve(PeerSource::User, hosts),
         }
     }
 }

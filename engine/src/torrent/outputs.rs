@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use swarm_proto::geometry::PieceIndex;
 use swarm_proto::id::PeerKey;
-use swarm_proto::swarm::{AnnounceJob, CloseReason, Output};
+use swarm_proto::swarm::{AnnounceJob, CloseReason, Output, PeerSource};
 use tokio::task::spawn_blocking;
 
 impl Driver {
@@ -82,7 +82,11 @@ impl Driver {
         self.awaited.insert(task.id(), Awaited::Announce(id));
     }
 
-    pub(super) fn resolve(&mut self, hosts: Vec<String>) {
+    /// Finds the addresses of these hosts, which the user or the metainfo names.
+    pub(super) fn resolve(&mut self, source: PeerSource, hosts: Vec<String>) {
+        if hosts.is_empty() {
+            return;
+        }
         self.tasks.spawn(async move {
             let mut addresses = Vec::new();
             for host in hosts {
@@ -91,7 +95,7 @@ impl Driver {
                     Err(error) => tracing::warn!(%host, %error, "cannot find this peer"),
                 }
             }
-            Done::Resolved(addresses)
+            Done::Resolved(source, addresses)
         });
     }
 

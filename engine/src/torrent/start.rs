@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::metainfo::Metainfo;
-use swarm_proto::swarm::{Command, Role, Swarm, SwarmConfig};
+use swarm_proto::swarm::{Command, PeerSource, Role, Swarm, SwarmConfig};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::interval;
@@ -231,7 +231,8 @@ impl Opened {
         };
         // BEP 27: a private torrent takes peers from its trackers, and from the user, but not from whoever edited the file.
         let named = if driver.metainfo.is_private() { &[] } else { driver.metainfo.peers() };
-        driver.resolve(named.iter().cloned().chain(peers).collect());
+        driver.resolve(PeerSource::Metainfo, named.to_vec());
+        driver.resolve(PeerSource::User, peers);
         driver.report();
         driver.update_state();
         if driver.finishing == Finishing::Done {

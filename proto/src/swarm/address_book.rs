@@ -71,7 +71,8 @@ impl AddressBook {
                 known.source = source;
             }
             // A push says that the peer is there right now. But a tracker must not make us dial anybody as often as it likes.
-            if let (Dial::At(at), None, true) = (known.state, banned, source != PeerSource::Tracker) {
+            let there = matches!(source, PeerSource::User | PeerSource::Push);
+            if let (Dial::At(at), None, true) = (known.state, banned, there) {
                 known.state = Dial::At(at.min(now + FIRST_PAUSE));
             }
             return;
@@ -140,6 +141,8 @@ impl AddressBook {
         known.failures += 1;
         let (longest, forget_after) = match (known.source, known.proved) {
             (PeerSource::User, _) => (LONGEST_USER_PAUSE, u32::MAX),
+            (PeerSource::Metainfo, false) => (LONGEST_PAUSE, u32::MAX),
+            (PeerSource::Metainfo, true) => (LONGEST_PROVED_PAUSE, u32::MAX),
             (_, true) => (LONGEST_PROVED_PAUSE, FORGET_PROVED_AFTER),
             (_, false) => (LONGEST_PAUSE, FORGET_AFTER),
         };
@@ -228,6 +231,22 @@ mod tests {
         }
         assert_eq!((dials[1], book.len(), book.dialling()), (FORGET_AFTER, 1, 0));
         assert!((40..=60).contains(&dials[0]), "{dials:?}");
+    }
+
+    #[test]
+    fn whom_a_metainfo_names_is_dialled_now_and_then() {
+        let (mut book, mut now) = (AddressBook::new(), Instant::now());
+        book.add(now, address(1), PeerSource::Metainfo);
+        let mut dials = 0;
+        for _ in 0..3_600 {
+            while let Some(due) = book.take_due(now) {
+                dials += 1;
+                book.failed(now, due);
+            }
+            book.add(now, address(1), PeerSource::Metainfo);
+            now += Duration::from_secs(1);
+        }
+        assert!((30..=40).contains(&dials) && book.len() == 1, "{dials}");
     }
 
     #[test]

@@ -215,8 +215,8 @@ impl Swarm {
         self.book.failed(now, address);
     }
 
-    /// Learns of an address. Every [`PeerSource`] so far, trackers and the user, is one that a private torrent allows
-    /// (BEP 27).
+    /// Learns of an address. Of a private torrent (BEP 27) only trackers and the user may name any; whoever passes on what
+    /// the metainfo names sees to that.
     pub(super) fn learn(&mut self, now: Instant, peer: PeerAddress, source: PeerSource) {
         if peer.peer_id == Some(self.config.peer_id) {
             return;

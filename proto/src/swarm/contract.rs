@@ -217,6 +217,8 @@ pub enum Command {
 pub enum PeerSource {
     /// Named by the user; tried again for ever.
     User,
+    /// Named in the metainfo, by whoever wrote that; tried again for ever, but not often.
+    Metainfo,
     /// From a tracker's answer.
     Tracker,
     /// Pushed by a native tracker.
