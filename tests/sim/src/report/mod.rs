@@ -1,7 +1,7 @@
 //! One page about one run, for someone who asks why it was slow.
 //!
 //! A single HTML file: inline SVG and CSS, no script, nothing from elsewhere, light and dark. The same trace gives the
-//! same page to the byte. All text from outside goes through [`text::escape`].
+//! same page to the byte. All text from outside goes through `text::escape`.
 
 mod chart;
 mod charts;
