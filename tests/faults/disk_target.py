@@ -50,6 +50,29 @@ def full(box):
             f'complete {time.monotonic() - began:.1f} s after there was room')
 
 
+@case('a disk of 20 writes a second', 'the copy right, what waits for it takes <= 48 MiB of memory')
+def slow_disk(box):
+    length = 80 << 20
+    payload = box.payload(length)
+    meta = box.meta(payload, piece_length='512K')
+    seed = box.seed(meta)
+    slow = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=pwritev', '-e', 'inject=pwritev:delay_enter=50000']
+    fetch = box.fetch(meta, *peers_of(seed), prefix=slow)
+    fetch.wait('piece')
+    worst = 0
+    while fetch.process.poll() is None:
+        try:
+            with open(f'/proc/{fetch.child()}/status') as status:
+                worst = max([worst, *(int(line.split()[1]) for line in status if line.startswith('RssAnon'))])
+        except (OSError, IndexError):
+            pass  # it is over
+        time.sleep(0.1)
+    done = fetch.wait('completed')
+    assert fetch.exit() == 0 and same(payload, f'{box.path}/copy/payload.bin') and done['wasted'] == 0, done
+    assert 0 < worst <= 48 << 10, f'{worst} KiB'
+    return f'160 pieces in {done["time_s"]:.1f} s, {worst >> 10} MiB of memory at most'
+
+
 @case('--give-up while the disk is full', 'the time counts; the exit code of the disk, with the cause')
 def give_up(box):
     payload, meta, seed = seeding(box, 6_000_000)

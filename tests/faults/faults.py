@@ -2,7 +2,7 @@
 
 faults.py [--all] [--markdown FILE] [WORD …] runs the cases whose name contains one of the words; without words, all but
 those marked slow (`--all` takes these too). Prints a line a case and, at the end, `N passed, N failed`. `--markdown`
-writes the table of docs/reliability.md. Exit code 1 if anything failed.
+puts the tables between the two marks of FILE (docs/reliability.md). Exit code 1 if anything failed.
 """
 import argparse
 import importlib
@@ -15,6 +15,7 @@ from harness import CASES, Box
 
 HELPERS = ('faults', 'harness', 'namespaces', 'rogue', 'relay')
 AT_ONCE = 4
+MARKS = '<!-- tests/faults/run --markdown: from here -->', '<!-- to here -->'
 
 
 def attempt(case):
@@ -29,6 +30,24 @@ def attempt(case):
     took = time.monotonic() - began
     print(f'ok     {case.name}: {counted} ({took:.1f} s)' if error is None else f'FAILED {case.name}: {error}', flush=True)
     return case, counted
+
+
+def write_tables(path, results):
+    """A table a module, in place of those that are there."""
+    lines = []
+    for module in sorted({case.body.__module__ for case, _ in results}):
+        title = sys.modules[module].__doc__.split('\n')[0].rstrip('.')
+        lines += [f'### {title}', '', '| fault | promised | counted |', '| --- | --- | --- |']
+        own = [(case, counted) for case, counted in results if case.body.__module__ == module]
+        lines += [f'| {cell(case.name)} | {cell(case.promise)} | {cell(counted or "**failed**")} |' for case, counted in own]
+        lines.append('')
+    before, _, rest = path.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    path.write_text('\n'.join([before + MARKS[0], '', *lines, MARKS[1] + after]))
+
+
+def cell(text):
+    return text.replace('|', '\\|').replace('<=', '≤')
 
 
 def main():
@@ -47,9 +66,7 @@ def main():
     results += [attempt(case) for case in wanted if case.alone]
     failed = sum(counted is None for _, counted in results)
     if options.markdown:
-        with open(options.markdown, 'w') as out:
-            out.write('| fault | promised | counted |\n| --- | --- | --- |\n')
-            out.writelines(f'| {case.name} | {case.promise} | {counted or "**failed**"} |\n' for case, counted in results)
+        write_tables(pathlib.Path(options.markdown), results)
     print(f'{len(results) - failed} passed, {failed} failed')
     sys.exit(1 if failed or not results else 0)
 

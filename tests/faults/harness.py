@@ -108,6 +108,11 @@ class Swarm:
         self.reader.join(2)
         return code
 
+    def child(self):
+        """Of a process that was started by way of another one: its id."""
+        with open(f'/proc/{self.pid}/task/{self.pid}/children') as children:
+            return int(children.read().split()[0])
+
     def rss_kib(self):
         with open(f'/proc/{self.pid}/status') as status:
             return next(int(line.split()[1]) for line in status if line.startswith('VmRSS'))

@@ -137,3 +137,22 @@ def resets(every, random, cuts):
             return data
         return alter
     return new_connection
+
+
+def losses(every, random, stalls):
+    """What the loss or a reordering of packets is to a connection: all that follows waits for what is sent again, then
+    comes in one burst. Every so many bytes, more or less; and a little jitter always."""
+    def new_connection():
+        left = [random.randrange(every // 2, every * 3 // 2)]
+
+        def alter(data):
+            left[0] -= len(data)
+            pause = random.uniform(0, 0.01)
+            if left[0] < 0:
+                left[0] = random.randrange(every // 2, every * 3 // 2)
+                pause = random.uniform(0.2, 1.2)
+                stalls.append(pause)
+            time.sleep(pause)
+            return data
+        return alter
+    return new_connection

@@ -114,9 +114,8 @@ def pieces(fetch):
     return {event['piece'] for event in fetch.all('piece')}
 
 
-@case('churn, and the seed leaves at half availability', 'who stays gets all that is left among them; all finish when a '
-                                                         'seed is back')
-def churn(box):
+def churn(box, rate, every_s, life_s):
+    """Guests come and are killed until half of the payload has left the seed; then it is killed too."""
     payload = box.payload(6_000_000)
     meta = box.meta(payload)
     http = f'127.77.9.1:{free_port("127.77.9.1")}'
@@ -124,22 +123,22 @@ def churn(box):
     box.running.append(tracker)
     wait_for(lambda: answers(http), 10, 'the tracker')
     url = f'http://{http}/announce'
-    seed = box.seed(meta, '--tracker', url, '--up-limit', '500K')
+    seed = box.seed(meta, '--tracker', url, '--up-limit', rate)
     seed.wait('added')
 
     def join(name):
-        return box.fetch(meta, '--tracker', url, '--up-limit', '500K', folder=name)
+        return box.fetch(meta, '--tracker', url, '--up-limit', rate, folder=name)
     stay, guests, lived = [join(f'stay{n}') for n in range(4)], [], 0
     while seed.last().get('uploaded', 0) < 3_000_000:
         guests.append((time.monotonic(), join(f'guest{lived}')))
         lived += 1
-        time.sleep(0.8)
-        if time.monotonic() - guests[0][0] > 4:
+        time.sleep(every_s)
+        if time.monotonic() - guests[0][0] > life_s:
             guests.pop(0)[1].stop(signal.SIGKILL)
     seed.stop(signal.SIGKILL)
     for _, guest in guests:
         guest.stop(signal.SIGKILL)
-    wait_for(lambda: len({frozenset(pieces(it)) for it in stay}) == 1, 40, 'all that is left at all who stay')
+    wait_for(lambda: len({frozenset(pieces(it)) for it in stay}) == 1, 90, 'all that is left at all who stay')
     left = len(pieces(stay[0]))
     assert 0 < left < 92, left
     box.seed(meta, '--tracker', url, '--up-limit', '2M')
@@ -150,3 +149,15 @@ def churn(box):
     assert tracker.process.poll() is None
     return f'{lived} guests came and were killed; 4 of 4 had the same {left} of 92 pieces when the seed had gone, and ' \
            f'4 of 4 finished when one was back'
+
+
+@case('churn, and the seed leaves at half availability', 'who stays gets all that is left among them; all finish when a '
+                                                         'seed is back')
+def some_churn(box):
+    return churn(box, '500K', 0.8, 4)
+
+
+@case('churn of 50 peers that live for 20 s each', 'who stays gets all that is left among them; all finish when a seed is '
+                                                   'back', slow=True)
+def much_churn(box):
+    return churn(box, '50K', 1.1, 20)
