@@ -6,6 +6,7 @@ mod common;
 
 use common::{Sample, complete, peer, session, session_with};
 use std::fs;
+use std::time::Duration;
 use swarm_engine::{AddTorrent, Session, SessionConfig, State, Torrent, TorrentEvent};
 use tempfile::TempDir;
 
@@ -145,6 +146,26 @@ async fn a_torrent_is_added_once_and_again_after_its_end() {
     torrent.stop().await;
     assert_eq!(torrent.status().state, State::Stopped);
     leecher.add(again()).await.unwrap();
+}
+
+#[test]
+fn an_add_that_is_given_up_leaves_the_name_free() {
+    let sample = Sample::file(100_000, 32_768);
+    let folder = tempfile::tempdir().unwrap();
+    sample.write_to(folder.path());
+    let seed = || AddTorrent::seed(sample.metainfo.clone(), folder.path());
+    // The one thread that may block is busy for as long as the sender lives.
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    let (busy, free) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || free.recv());
+    runtime.block_on(async {
+        let origin = session();
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(Duration::ZERO, origin.add(seed())).await.is_err());
+        }
+        drop(busy);
+        complete(&origin.add(seed()).await.unwrap()).await.unwrap();
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
