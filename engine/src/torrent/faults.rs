@@ -203,15 +203,12 @@ fn a_listener_that_panics_goes_on() {
     }
 }
 
-/// Fetches with this fault from a peer, or a tracker, that is named first; returns what happened up to the end.
-async fn events_of(mut fetch: AddTorrent, plan: &Arc<Plan>, folder: &Path) -> Vec<TorrentEvent> {
-    fetch.folder = folder.to_owned();
+/// Fetches under this fault, until all is there and such an event was told.
+async fn fetch_until(fetch: AddTorrent, told: impl Fn(&TorrentEvent) -> bool) {
     let torrent = session(None).add(fetch).await.unwrap();
-    let (mut events, mut seen) = (torrent.events(), Vec::new());
-    while plan.met() == 0 || !torrent.status().complete {
-        seen.extend(events.next().await);
-    }
-    seen
+    let mut events = torrent.events();
+    while !told(&events.next().await.expect("an event")) {}
+    torrent.wait_complete().await.unwrap();
 }
 
 #[test]
@@ -220,18 +217,20 @@ fn a_dial_or_an_announce_that_panics_has_failed_and_is_done_again() {
     sample.write_to(origin.path());
     let seeding = runtime(&Plan::new(Fault::Once(0, Errno::IO)));
     let (seeds, _seed) = seeding.block_on(fetch_guard(seed(&sample, origin.path())));
-    let fetch = AddTorrent {
-        peers: vec![seeds.listen_address().to_string()],
-        trackers: vec!["http://127.0.0.1:1/announce".to_owned()],
-        ..AddTorrent::fetch(sample.metainfo.clone(), "")
-    };
-    for place in [Place::Dial, Place::Announce] {
+    for place in [Place::Announce, Place::Dial] {
+        let told = |event: &TorrentEvent| match event {
+            TorrentEvent::Swarm(Event::TrackerFailed { error, .. }) => error.contains("fault of this program"),
+            TorrentEvent::Swarm(Event::PeerConnected { .. }) => place == Place::Dial,
+            _ => false,
+        };
         let (plan, folder) = (Plan::new(Fault::Panic(place, 1)), TempDir::new().unwrap());
-        let events = runtime(&plan).block_on(fetch_guard(events_of(fetch.clone(), &plan, folder.path())));
+        let fetch = AddTorrent {
+            peers: vec![seeds.listen_address().to_string()],
+            trackers: vec!["http://127.0.0.1:1/announce".to_owned()],
+            ..AddTorrent::fetch(sample.metainfo.clone(), folder.path())
+        };
+        runtime(&plan).block_on(fetch_guard(fetch_until(fetch, told)));
         sample.assert_complete(folder.path());
-        let told = events.iter().any(|event| {
-            matches!(event, TorrentEvent::Swarm(Event::TrackerFailed { error, .. }) if error.contains("fault of this program"))
-        });
-        assert_eq!(told, place == Place::Announce, "{events:?}");
+        assert_eq!(plan.met(), 1, "{place:?}");
     }
 }
