@@ -4,6 +4,7 @@
 
 use super::peer::Upload;
 use super::{Output, PeerFault, Swarm};
+use crate::announce::Reach;
 use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::id::PeerKey;
 use crate::limits;
@@ -135,13 +136,16 @@ impl Swarm {
         let host = peer.address.ip();
         let pieces: Vec<PieceIndex> =
             numbers.into_iter().filter_map(|number| self.geometry.piece(number)).filter(wanted).collect();
-        if pieces.is_empty() || self.allowed_hosts.contains(&host) {
-            return;
+        // On loopback all are one host.
+        if !pieces.is_empty() && Reach::of(host) > Reach::Loopback {
+            if self.allowed_hosts.contains(&host) {
+                return;
+            }
+            if self.allowed_hosts.len() == ALLOWED_HOSTS {
+                self.allowed_hosts.pop_front();
+            }
+            self.allowed_hosts.push_back(host);
         }
-        if self.allowed_hosts.len() == ALLOWED_HOSTS {
-            self.allowed_hosts.pop_front();
-        }
-        self.allowed_hosts.push_back(host);
         for piece in pieces {
             // Each block once, and a second time for what got lost on the way.
             let budget = u32::try_from(self.geometry.blocks_of(piece) * 2).unwrap_or(u32::MAX);
