@@ -63,7 +63,7 @@ def unchoked(seed, meta):
     return peer
 
 
-@case('a file under a seed is overwritten in place', 'noticed before anything more leaves; only the piece is lost')
+@case('a file under a seed is overwritten in place', 'noticed <= 1 s, before anything more leaves; only the piece is lost')
 def overwritten(box):
     payload, meta, seed = seeding(box)
     peer = unchoked(seed, meta)
@@ -71,14 +71,16 @@ def overwritten(box):
         right = file.read()
     assert bytes_of(peer, 3) == right[3 * PIECE:3 * PIECE + 16_384]
     # At once: between two looks at the name.
+    began = time.monotonic()
     flip(payload, 5 * PIECE + 7)
     assert bytes_of(peer, 5) is None, 'the wrong bytes left'
     lost = seed.wait('pieces_lost', 10)
+    assert since(began, lost) <= 1, since(began, lost)
     wait_for(lambda: pieces(seed) == 30, 10, 'all but the wrong piece')
     fetch = box.fetch(meta, '--peer', f'127.0.0.1:{seed.port}')
     wait_for(lambda: pieces(fetch) == 30, 20, 'the others are served')
     assert fetch.last()['failed_pieces'] == 0
-    return f'the request at once after the write got no byte; {len(lost["pieces"])} of 31 pieces withdrawn first, 1 in the end'
+    return f'noticed after {since(began, lost):.2f} s; the request at once after the write got no byte; {len(lost["pieces"])} of 31 pieces withdrawn first, 1 in the end'
 
 
 @case('a file under a seed is cut off', 'never zero bytes as data; the torrent is checked again')

@@ -143,7 +143,7 @@ def damaged_record(box):
     return f'{len(damages)} damages: 1,000,000 bytes hashed each time, the one wrong piece fetched'
 
 
-@case('six kills in 48 MiB', '<= 1 MiB downloaded again in all, no full recheck')
+@case('six times kill -9 in 48 MiB', '<= 1 MiB downloaded again in all, no full recheck')
 def six_kills(box):
     length = 48 << 20
     payload = box.payload(length)

@@ -99,7 +99,8 @@ def read_only(box):
     assert 'Read-only' in trouble or 'Input/output' in trouble, trouble
     fetch.wait('completed', 20, torrent=hashes[0])
     assert same(single, f'{target}/single.bin') and fetch.process.poll() is None
-    return f'in error after {blocked["at"] - began:.1f} s: "{trouble[:60]}..."; the other one complete'
+    reason = trouble.replace(target, 'TARGET').split(';')[0]
+    return f'in error after {blocked["at"] - began:.1f} s: "{reason}"; the other one complete'
 
 
 @case('the target is unmounted, then mounted again',

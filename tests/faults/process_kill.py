@@ -1,10 +1,10 @@
 """`kill -9` in the middle of everything: how much is fetched again, and whether anything verified is lost."""
 import signal
+import struct
 import time
 
-from harness import case, digest, info_hash, same, wait_for
+from harness import case, same, wait_for
 from rogue import INTERESTED, PIECE, REQUEST, UNCHOKE, Peer
-import struct
 
 KIB = 1_024
 
@@ -61,15 +61,6 @@ def killed_often(box, length, piece_length, rate, moments):
     assert len(known) == len(set(known)), 'a verified piece was fetched again'
     hashed = max(hashed, rechecked(last))
     return uploaded(seed) - length, hashed, hits
-
-
-@case('six times kill -9 in 48 MiB', '≤ 1 MiB downloaded again in all, no full recheck')
-def six_kills(box):
-    length = 48 * KIB * KIB
-    again, hashed, hits = killed_often(box, length, '256K', '9M', [0.4, 0.7, 0.5, 0.8, 0.6, 0.9])
-    counted = f'{again / KIB:.0f} KiB downloaded again, at most {hashed / KIB:.0f} KiB hashed at a start, {hits} of 6 in the middle'
-    assert hits == 6 and again <= KIB * KIB and hashed < length / 2, counted
-    return counted
 
 
 @case('50 kills of a fetch at random moments', 'no verified piece is lost, ≤ 256 KiB downloaded again a kill')

@@ -78,9 +78,11 @@ def connection_flood(box):
     before, report = seed.rss_kib(), []
     kinds = {'silent': lambda: b'', 'a byte a second': lambda: b'\x13', 'random': lambda: os.urandom(100)}
     for name, speak in kinds.items():
-        cpu, dials = seed.cpu_s(), Dials(port, speak)
+        cpu, began, dials = seed.cpu_s(), time.monotonic(), Dials(port, speak)
         wait_for(lambda: dials.count >= 1_000, 10, 'the flood')
         took = rate_limited(box, meta, port, name)
+        rate = dials.count / (time.monotonic() - began)
+        assert dials.thread.is_alive() and rate >= 0.8 * CONNECTIONS_A_SECOND, f'{name}: {rate:.0f} connections a second'
         dials.stop = True
         dials.thread.join()
         assert same(payload, f'{box.path}/{name}/payload.bin')

@@ -356,6 +356,7 @@ impl World {
             }
             self.step();
         }
+        self.now = self.now.max(until);
         false
     }
 

@@ -48,3 +48,9 @@ fn who_spoils_every_piece_is_found_out() {
     let sum = run([270, 304, 471, 680, 1_546].into_iter());
     assert!(sum.banned >= 10, "{sum:?}");
 }
+
+/// For a while nothing was left to happen in it: the clock stood still, and the run never ended.
+#[test]
+fn a_world_that_falls_silent_goes_on_to_its_end() {
+    assert_eq!(random::check(8_427).map(|held| held.hosts), Ok(2));
+}
