@@ -221,6 +221,11 @@ impl Picker {
         }
     }
 
+    /// A peer whose blocks will be disowned at the next tick has left: nobody is to go on with them until then.
+    pub fn withhold(&mut self, peer: PeerKey) {
+        self.partials.withhold(peer);
+    }
+
     /// The blocks that these peers sent are not trusted any more: those of incomplete pieces are free again, and returned.
     pub fn disown(&mut self, peers: &[PeerKey]) -> Vec<Block> {
         let mut disowned = Vec::new();

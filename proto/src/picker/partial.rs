@@ -241,6 +241,16 @@ impl Partials {
         }
     }
 
+    /// Nobody goes on for a second or two with what this peer, which has left, has sent some of, unless somebody is about it.
+    pub(super) fn withhold(&mut self, peer: PeerKey) {
+        for partial in self.slots.iter_mut().flatten() {
+            let left = !partial.is_active() && !partial.is_complete();
+            if left && partial.blocks.contains(&BlockState::Received(peer)) {
+                partial.only = Some((peer, 2));
+            }
+        }
+    }
+
     /// A second has passed: less patience with those that have a piece for themselves.
     pub(super) fn tick(&mut self) {
         for partial in self.slots.iter_mut().flatten() {

@@ -175,6 +175,9 @@ impl Swarm {
         for block in peer.download.take_all() {
             self.picker.release(block, key);
         }
+        if self.is_suspect(now, &peer) {
+            self.picker.withhold(key);
+        }
         self.picker.peer_left(&peer.has);
         self.spread.peer_left(key);
         self.dial_again_later(now, &peer, reason);

@@ -68,9 +68,12 @@ impl Swarm {
         if !self.parole.is_wary(now) {
             return false;
         }
-        let doubted =
-            |peer: &Peer| peer.good_pieces == 0 || self.parole.holds(now, Mark::of(peer.address, peer.peer_id));
-        self.peers.get(&key).is_some_and(|peer| doubted(peer))
+        self.peers.get(&key).is_some_and(|peer| peer.good_pieces == 0 || self.is_suspect(now, peer))
+    }
+
+    /// Whether it may have sent a wrong block.
+    pub(super) fn is_suspect(&self, now: Instant, peer: &Peer) -> bool {
+        !self.parole.is_empty() && self.parole.holds(now, Mark::of(peer.address, peer.peer_id))
     }
 
     /// Nobody goes on with what a suspect began and left: its blocks are fetched again.

@@ -87,6 +87,27 @@ fn what_a_suspect_left_behind_is_fetched_again() {
 }
 
 #[test]
+fn what_a_suspect_leaves_is_not_finished_by_others_meanwhile() {
+    let mut bench = Bench::new("........");
+    let (one, other, spoiled) = spoiled(&mut bench);
+    let outputs = bench.say(one, Message::Unchoke);
+    let mine = bench.requests(&outputs, one);
+    bench.deliver(one, &mine[..1]);
+    // The other one clears itself, and would like to have all that nobody works on.
+    let theirs = bench.pending(other);
+    bench.deliver(other, &theirs);
+    let piece = theirs[0].piece();
+    let digests = if piece == spoiled { vec![WRONG, WRONG] } else { Vec::new() };
+    bench.swarm.handle_closed(bench.now, one);
+    bench.write(piece, VerifyOutcome::Written { digests });
+    assert!(!bench.swarm.is_on_parole(bench.now, other), "{piece:?} of {spoiled:?}");
+    assert!(bench.pending(other).iter().all(|block| block.piece() != mine[0].piece()), "{:?}", bench.pending(other));
+    let outputs = bench.wait(Duration::from_secs(2));
+    assert!(outputs.contains(&Output::ForgetBlock { block: mine[0] }), "{outputs:?}");
+    assert!(!bench.swarm.picker.contributors(mine[0].piece()).contains(&Some(one)), "nothing of it is left");
+}
+
+#[test]
 fn nothing_of_a_liar_is_kept() {
     let mut bench = Bench::new("........");
     let (liar, blocks) = bench.seed(1);
