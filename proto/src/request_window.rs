@@ -10,15 +10,17 @@
 use crate::geometry::BLOCK_LENGTH;
 use std::time::{Duration, Instant};
 
-/// Requests before anything is known of the peer.
-const FIRST_WINDOW: usize = 16;
+/// Requests before anything is known of the peer: what is requested from one that has no time for us yet, no other is
+/// asked for.
+const FIRST_WINDOW: usize = 8;
 /// Requests at the slowest peer: the next one is on its way while a block comes.
 const LEAST_WINDOW: usize = 2;
 /// Requests at the fastest peer: 64 MiB of blocks.
 const MOST_WINDOW: usize = 4_096;
 
-/// The margin of a slow peer.
-const MARGIN: Duration = Duration::from_millis(500);
+/// The margin of a slow peer. More would bind blocks to busy peers while idle ones have them too: in a swarm of 100, half
+/// a second of each peer's rate is all that there is to ask for.
+const MARGIN: Duration = Duration::from_millis(100);
 /// Bytes that the margin of a faster peer is cut to...
 const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
 /// ...as long as they are sent in no less than this time: our wake-ups may be so far apart.
@@ -31,8 +33,11 @@ const ROUND_AT_MOST: Duration = Duration::from_millis(500);
 
 /// How long to wait for the first block of all.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The shortest wait: a pause of the peer's disk is no reason to ask elsewhere.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The shortest wait: peers serve one after the other, and a request that is made anew while the old one waits for its turn
+/// is answered twice. Whoever has nothing else to do for us takes over long before.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time-outs that come within this time of each other are one.
+const ONE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait.
 const MOST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -128,7 +133,7 @@ impl RequestWindow {
     pub fn on_timeout(&mut self, now: Instant) {
         self.on_released(1);
         // Requests that went out one after the other time out one after the other; that is one time-out.
-        let same = |last| now.saturating_duration_since(last) < LEAST_TIMEOUT;
+        let same = |last| now.saturating_duration_since(last) < ONE_TIMEOUT;
         if self.timeouts == 0 || !self.last_timeout.is_some_and(same) {
             self.timeouts = self.timeouts.saturating_add(1);
             self.last_timeout = Some(now);
@@ -146,7 +151,7 @@ impl RequestWindow {
     }
 
     /// How long to wait for the answer to a request: mean and deviation of those so far, never less than twice what the
-    /// peer's queue should take; between 2 and 60 seconds.
+    /// peer's queue should take; between 10 and 60 seconds.
     pub fn timeout(&self) -> Duration {
         let measured = self.response.map_or(FIRST_TIMEOUT, |response| response.mean + 4 * response.deviation);
         let queue = self.in_flight.max(self.window) as u64 * u64::from(BLOCK_LENGTH);

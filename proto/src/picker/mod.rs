@@ -119,6 +119,15 @@ impl Picker {
         self.rarity.count_piece(piece.as_u32(), -1, &mut self.rng);
     }
 
+    /// Whether this peer may be asked for blocks of the piece, as far as others have begun it.
+    pub fn may_join(&self, peer: PeerKey, piece: PieceIndex) -> bool {
+        match self.rarity.place(piece.as_u32()) {
+            Place::Begun(slot) => self.partials.slot(slot).is_some_and(|partial| partial.is_for(peer)),
+            Place::Open(_) => true,
+            Place::Have => false,
+        }
+    }
+
     /// Number of peers that have the piece.
     pub fn availability(&self, piece: PieceIndex) -> u32 {
         self.rarity.availability(piece.as_u32())

@@ -6,6 +6,7 @@ use super::{Profile, Swarm};
 use crate::choker::{self, ChokeDecision, Mode, PeerRow, UploadSlots};
 use crate::id::PeerKey;
 use crate::wire::Message;
+use rand::RngExt;
 use std::time::{Duration, Instant};
 
 /// Time between rounds (BEP 3: long enough for TCP to show what a peer can do).
@@ -101,6 +102,7 @@ impl Swarm {
             peer.upload.choked = true;
             peer.upload.changed = now;
             peer.upload.optimistic = false;
+            self.let_finish(now, key);
             self.send(now, key, Message::Choke);
             self.drop_requests(now, key);
         }
@@ -129,8 +131,9 @@ impl Swarm {
     /// uplink has nothing to do.
     pub(super) fn fill_upload_slots(&mut self, now: Instant) {
         let waiting = self.peers.iter().filter(|(_, peer)| peer.upload.choked && peer.upload.interested);
-        let mut waiting: Vec<(u64, Instant, PeerKey)> =
-            waiting.map(|(key, peer)| (peer.upload.bytes, peer.since, *key)).collect();
+        // At random among those who got as much: neighbours must not all serve the same one.
+        let mut waiting: Vec<(u64, u32, PeerKey)> =
+            waiting.map(|(key, peer)| (peer.upload.bytes, self.random.random(), *key)).collect();
         if waiting.is_empty() {
             return;
         }

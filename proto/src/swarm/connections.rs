@@ -180,6 +180,7 @@ impl Swarm {
         }
         self.picker.peer_left(&peer.has);
         self.spread.peer_left(key);
+        self.turns.peer_left(key);
         self.dial_again_later(now, &peer, reason);
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();
@@ -189,6 +190,7 @@ impl Swarm {
         if self.state == State::Running {
             self.request_from_all(now);
             self.fill_upload_slots(now);
+            self.give_turns(now);
         }
     }
 

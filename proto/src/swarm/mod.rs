@@ -21,8 +21,10 @@ mod peer;
 mod request_queue;
 mod requests;
 mod spread;
+mod takeover;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod uploads;
 mod verification;
 
@@ -47,6 +49,7 @@ use spread::Spread;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use turns::Turns;
 use verification::Verification;
 
 /// How often timeouts, idle connections and dials are looked after.
@@ -92,6 +95,7 @@ pub struct Swarm {
     announcer: Announcer,
     choking: Choking,
     spread: Spread,
+    turns: Turns,
     verification: Verification,
     parole: Parole,
     traffic: Traffic,
@@ -119,6 +123,7 @@ impl Swarm {
             picker: Picker::new(geometry, &have, picker, random.random()),
             choking: Choking::new(config.profile, now),
             spread: Spread::new(geometry.pieces()),
+            turns: Turns::default(),
             verification: Verification::new(now),
             parole: Parole::default(),
             traffic: Traffic {
@@ -180,7 +185,7 @@ impl Swarm {
                 self.disown_departed(now);
                 self.choke_round(now);
                 self.request_from_all(now);
-                self.serve_held(now);
+                self.give_turns(now);
                 self.dial_due(now);
                 self.ask_for_peers_if_lonely(now);
             }
@@ -366,6 +371,7 @@ impl Swarm {
             peer.upload.requests.check_invariants();
             assert!(!peer.upload.choked || !peer.upload.optimistic, "{key:?}: an optimistic choke");
         }
+        self.check_turns();
         assert!(self.state == State::Running || self.peers.is_empty(), "peers of a halted torrent");
     }
 

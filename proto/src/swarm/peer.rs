@@ -104,6 +104,8 @@ pub(super) struct Upload {
     pub(super) optimistic: bool,
     /// Requests that wait.
     pub(super) requests: RequestQueue,
+    /// It waits for its turn (see [`super::turns`]).
+    pub(super) waits: bool,
     /// When the last time began in which its requests may be held back for those of others.
     pub(super) held_since: Option<Instant>,
     /// Bytes given to the shell and not yet reported as sent.
@@ -239,6 +241,7 @@ impl Upload {
             changed: now,
             optimistic: false,
             requests: RequestQueue::default(),
+            waits: false,
             held_since: None,
             handed: 0,
             rate: RateMeter::new(RATE_WINDOW),

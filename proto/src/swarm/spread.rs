@@ -8,7 +8,7 @@
 
 use super::{State, Swarm};
 use crate::bitfield::Bitfield;
-use crate::geometry::{Block, PieceIndex};
+use crate::geometry::PieceIndex;
 use crate::id::PeerKey;
 use crate::wire::Message;
 use rand::RngExt;
@@ -17,32 +17,33 @@ use std::time::{Duration, Instant};
 
 /// Suggestions ahead of what a peer has begun: so many seconds of what it gets from us...
 const AHEAD_S: u64 = 1;
-/// ...but at least so many...
+/// ...but at least so many, for the next comes with the first request...
 const LEAST_AHEAD: usize = 2;
 /// ...and at most so many: a peer that leaves or falls back must not sit on pieces that nobody else gets.
 const MOST_AHEAD: usize = 8;
+/// Pieces that a choked peer may finish, beside what any beginner may take.
+const MOST_ALLOWED: usize = 32;
 /// Random probes for a piece that belongs to nobody, before all are looked at in order.
 const PROBES: usize = 16;
 /// Torrents of more pieces are not looked through for a piece that belongs to nobody: the probes must find one.
 const SEARCHED: u32 = 10_000;
-/// Requests for the pieces of somebody else wait no longer than this, which is less than any peer's patience...
-const HELD_AT_MOST: Duration = Duration::from_millis(1_500);
-/// ...and not again before so long after they began to wait: who takes requests for all pieces and then nothing must not
-/// keep the others from theirs.
-const HELD_EVERY: Duration = Duration::from_secs(20);
+/// Requests for the pieces of somebody else wait no longer than this at a stretch, which is less than any client's patience:
+/// they are better asked for there...
+const HELD_AT_MOST: Duration = Duration::from_secs(10);
+/// ...and not again before so long after they began to wait: who takes requests for all pieces and then next to nothing
+/// must not keep the others from theirs.
+const HELD_EVERY: Duration = Duration::from_secs(15);
 
 /// Who is to spread which piece.
 pub(super) struct Spread {
     owners: BTreeMap<PieceIndex, PeerKey>,
     /// Pieces that some other peer has had.
     elsewhere: Bitfield,
-    /// Some peer's requests were held back, and are to be served once nobody else waits.
-    holding: bool,
 }
 
 impl Spread {
     pub(super) fn new(pieces: u32) -> Self {
-        Self { owners: BTreeMap::new(), elsewhere: Bitfield::empty(pieces), holding: false }
+        Self { owners: BTreeMap::new(), elsewhere: Bitfield::empty(pieces) }
     }
 
     /// A peer has this piece: it belongs to nobody any more. To whom it belonged.
@@ -84,34 +85,14 @@ impl Swarm {
         }
     }
 
-    /// The next request of a peer that may be served now.
-    pub(super) fn next_upload(&mut self, now: Instant, key: PeerKey) -> Option<Block> {
-        let requests = &self.peers.get(&key)?.upload.requests;
-        let others_first = !requests.is_empty() && !requests.has_own() && self.is_spreading();
-        if others_first && self.peers.values().any(|peer| peer.upload.requests.has_own()) && self.is_held(now, key) {
-            self.spread.holding = true;
-            return None;
-        }
-        self.peers.get_mut(&key)?.upload.requests.pop()
-    }
-
-    /// Whether a peer's requests may be held back now. Whatever others do, they are not most of the time.
-    fn is_held(&mut self, now: Instant, key: PeerKey) -> bool {
+    /// Whether a peer's requests for pieces that others are to spread have to wait: as long as anybody else is fed, but
+    /// not most of the time, whatever others do.
+    pub(super) fn is_held(&mut self, now: Instant, key: PeerKey) -> bool {
+        let busy = self.others_are_fed(now, key);
         let Some(peer) = self.peers.get_mut(&key) else { return false };
         let since = peer.upload.held_since.filter(|since| now.duration_since(*since) < HELD_EVERY).unwrap_or(now);
         peer.upload.held_since = Some(since);
-        now.duration_since(since) < HELD_AT_MOST
-    }
-
-    /// Serves those that were held back, if their time has come.
-    pub(super) fn serve_held(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.spread.holding) {
-            return;
-        }
-        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
-        for key in keys {
-            self.pump_uploads(now, key);
-        }
+        busy && now.duration_since(since) < HELD_AT_MOST
     }
 
     /// A peer asks for a block: if the piece belongs to nobody it is the peer's now, and if it was a suggestion the peer
@@ -127,6 +108,25 @@ impl Swarm {
         let Some(index) = peer.upload.suggested.iter().position(|suggested| *suggested == piece) else { return };
         peer.upload.suggested.remove(index);
         self.suggest_pieces(now, key);
+    }
+
+    /// A peer is about to be choked: it may finish what it has begun to spread (BEP 6), for a piece that two peers have
+    /// half of each is nowhere. What it has not begun belongs to nobody again.
+    pub(super) fn let_finish(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let suggested = std::mem::take(&mut peer.upload.suggested);
+        let fast = peer.reserved.fast && self.is_spreading();
+        self.spread.owners.retain(|piece, owner| *owner != key || fast && !suggested.contains(piece));
+        let owned = self.spread.owners.iter().filter(|(_, owner)| **owner == key).map(|(piece, _)| *piece);
+        for piece in owned.take(MOST_AHEAD).collect::<Vec<_>>() {
+            let budget = u32::try_from(self.geometry.blocks_of(piece)).unwrap_or(u32::MAX);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.upload.allowed.retain(|(allowed, left)| *allowed != piece && *left > 0);
+                peer.upload.allowed.truncate(MOST_ALLOWED);
+                peer.upload.allowed.push((piece, budget));
+            }
+            self.send(now, key, Message::AllowedFast(piece.as_u32()));
+        }
     }
 
     /// Tops up the suggestions of a peer.

@@ -1,9 +1,9 @@
-//! What peers request of us: queued, bounded, handed to the shell in portions, refused where they must be.
+//! What peers request of us: queued, bounded, refused where they must be.
 //!
-//! The shell holds at most [`MOST_HANDED_OUT`] bytes of a peer's blocks, so that a choke or a cancel still catches the rest.
+//! Whose requests are served next is decided in [`super::turns`].
 
 use super::peer::Upload;
-use super::{Output, PeerFault, Swarm};
+use super::{PeerFault, Swarm};
 use crate::announce::Reach;
 use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::id::PeerKey;
@@ -13,12 +13,6 @@ use sha1::{Digest, Sha1};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-/// Bytes of one peer's blocks in the hands of the shell at most: a millisecond of a 10 Gbit/s socket.
-const MOST_HANDED_OUT: u64 = 1024 * 1024;
-/// Bytes of one peer's blocks in the hands of the shell at least, so that a socket that just got fast is kept busy.
-const LEAST_HANDED_OUT: u64 = 64 * 1024;
-/// Between the two, the shell holds what it sends in so many milliseconds: what it holds cannot be taken back.
-const HANDED_OUT_MS: u64 = 50;
 /// Requests that are refused one by one before the connection is closed: a peer that asks again at once whatever is
 /// refused would keep both sides busy for ever...
 const REFUSALS: u32 = 10_000;
@@ -79,22 +73,6 @@ impl Swarm {
         Ok(())
     }
 
-    /// Gives the shell as much as it may hold.
-    pub(super) fn pump_uploads(&mut self, now: Instant, key: PeerKey) {
-        while let Some(peer) = self.peers.get(&key) {
-            let rate = peer.upload.rate.rate(now);
-            let most = (rate / 1000 * HANDED_OUT_MS).clamp(LEAST_HANDED_OUT, MOST_HANDED_OUT);
-            if peer.upload.handed >= most {
-                return;
-            }
-            let Some(block) = self.next_upload(now, key) else { return };
-            let Some(peer) = self.peers.get_mut(&key) else { return };
-            peer.upload.handed += u64::from(block.length());
-            peer.last_sent = now;
-            self.outputs.push_back(Output::Upload { peer: key, block });
-        }
-    }
-
     /// The shell has given a block's bytes to the socket.
     pub fn handle_uploaded(&mut self, now: Instant, peer: PeerKey, block: Block) {
         let length = u64::from(block.length());
@@ -106,8 +84,7 @@ impl Swarm {
         state.upload.bytes += length;
         state.upload.bytes_since_unchoke += length;
         state.upload.rate.record(now, length);
-        self.pump_uploads(now, peer);
-        self.serve_held(now);
+        self.fed(now, peer, block);
         if self.is_uplink_idle() {
             self.fill_upload_slots(now);
         }

@@ -240,9 +240,10 @@ impl Swarm {
     }
 
     fn read_failed(&mut self, now: Instant, key: PeerKey, piece: PieceIndex) {
+        // First the piece, or whoever is served next might be served from it.
+        self.lost(now, vec![piece]);
         // Its header may be on the wire already, so the connection cannot be saved.
         self.close(now, key, CloseReason::Stopped);
-        self.lost(now, vec![piece]);
     }
 
     /// Pieces that we had are gone: withdrawn (BEP 54) and fetched again.
