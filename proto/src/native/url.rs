@@ -44,6 +44,9 @@ impl NativeUrl {
     }
 }
 
+/// The longest name of a host, in bytes (RFC 1035, section 2.3.4, without the length octets).
+const HOST_LENGTH: usize = 253;
+
 impl FromStr for NativeUrl {
     type Err = NativeUrlError;
 
@@ -58,6 +61,10 @@ impl FromStr for NativeUrl {
             && url.fragment().is_none()
             && url.port() != Some(0);
         let host = url.host_str().filter(|host| !host.is_empty() && url.scheme() == "native" && bare);
+        // Characters outside ASCII are longer in it than they were in the text.
+        if host.is_some_and(|host| host.len() > HOST_LENGTH) {
+            return Err(NativeUrlError::Length);
+        }
         let path = url.path().trim_start_matches('/');
         let name = percent_decode_str(path).decode_utf8().map_err(|_| NativeUrlError::Form)?;
         Ok(Self {
@@ -116,6 +123,8 @@ mod tests {
         for (text, wrong) in [("native://h/a/b", '/'), ("native://h/a%2fb", '/'), ("native://h/a%00", '\0')] {
             assert_eq!(text.parse::<NativeUrl>(), Err(NativeUrlError::Name(NameError::Character(wrong))));
         }
+        let wide = "\u{fffd}".repeat(60);
+        assert_eq!(format!("native://h{wide}").parse::<NativeUrl>(), Err(NativeUrlError::Length));
         assert_eq!(format!("native://h/{}", "a".repeat(3_000)).parse::<NativeUrl>(), Err(NativeUrlError::Length));
     }
 }
