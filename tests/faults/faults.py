@@ -7,6 +7,7 @@ puts the tables between the two marks of FILE (docs/reliability.md). Exit code 1
 import argparse
 import importlib
 import pathlib
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,8 @@ def cell(text):
 
 
 def main():
+    # Under `nohup` the cases would hand on that SIGHUP is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     parser = argparse.ArgumentParser()
     parser.add_argument('--all', action='store_true')
     parser.add_argument('--markdown')
