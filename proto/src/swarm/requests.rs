@@ -104,8 +104,7 @@ impl Swarm {
         let may_take_over = !choked && !alone && !peer.download.suggests(now) && peer.download.requests.is_empty();
         if blocks.is_empty() && may_take_over && self.take_over(now, key, free) {
             let Some(peer) = self.peers.get(&key) else { return };
-            let hints = PickHints { suggested: &[], ..PickHints::default() };
-            self.picker.pick(key, &peer.has, free, hints, &mut blocks);
+            self.picker.pick(key, &peer.has, free, PickHints::default(), &mut blocks);
         }
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !blocks.is_empty() && peer.download.waiting_since.is_none() {
@@ -185,7 +184,7 @@ impl Swarm {
         }
     }
 
-    /// Takes a request back that another peer has answered (end game, BEP 3).
+    /// Takes a request back that another peer has answered (end game, BEP 3) or is asked for instead.
     pub(super) fn cancel(&mut self, now: Instant, key: PeerKey, block: Block) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if peer.download.give_up(block) {

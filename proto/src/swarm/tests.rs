@@ -310,27 +310,6 @@ fn requests_are_served_only_while_unchoked_and_only_what_we_have() {
 }
 
 #[test]
-fn a_choke_and_a_cancel_catch_what_the_shell_does_not_hold_yet() {
-    let mut bench = Bench::new("xxxxxxxx");
-    bench.swarm.geometry = Geometry::new(1 << 27, 1 << 24).unwrap();
-    bench.swarm.spread = Spread::new(0);
-    let peer = bench.connect(1, ALL);
-    bench.say(peer, Message::HaveNone);
-    bench.say(peer, Message::Interested);
-    let mut uploads = 0;
-    for number in 0..12u32 {
-        let outputs = bench.say(peer, Message::Request(0, number * 16_384, 16_384));
-        uploads += outputs.iter().filter(|output| matches!(output, Output::Upload { .. })).count();
-    }
-    assert_eq!(uploads, 2, "32 KiB in the hands of the shell");
-    let last = 11 * 16_384;
-    assert_eq!(sent(&bench.say(peer, Message::Cancel(0, last, 16_384))), [Message::Reject(0, last, 16_384)]);
-    assert_eq!(sent(&bench.say(peer, Message::Cancel(0, 0, 16_384))), [], "on its way already");
-    let messages = sent(&bench.say(peer, Message::NotInterested));
-    assert_eq!(messages.iter().filter(|message| matches!(message, Message::Reject(..))).count(), 9);
-}
-
-#[test]
 fn a_flood_of_requests_is_bounded_and_ends() {
     let mut bench = Bench::new("xxxxxxxx");
     let peer = bench.connect(1, ALL);

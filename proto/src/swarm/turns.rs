@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// All who wait have had a turn after so long: less than the patience of any client...
 const CYCLE: Duration = Duration::from_secs(10);
-/// ...as long as a turn has at least so many bytes, or two of a torrent's pieces would take ten.
+/// ...but a turn has at least so many bytes: shorter ones would complete nobody's piece.
 const LEAST_TURN: u64 = 64 * 1024;
 /// A turn keeps others waiting for so long at most...
 const KEEPS_WAITING: Duration = Duration::from_secs(1);

@@ -129,3 +129,24 @@ fn a_choked_peer_may_finish_the_piece_that_it_is_to_spread() {
     assert!(suggested.iter().all(|piece| !bench.swarm.spread.is_own(peers[0], *piece)), "what is not begun is free");
     assert_eq!(uploads(&bench.say(peers[0], Message::Request(begun.as_u32(), 16_384, 16_384))).len(), 1);
 }
+
+#[test]
+fn a_choke_and_a_cancel_catch_what_the_shell_does_not_hold_yet() {
+    let mut bench = Bench::new("xxxxxxxx");
+    bench.swarm.geometry = Geometry::new(1 << 27, 1 << 24).unwrap();
+    bench.swarm.spread = Spread::new(0);
+    let peer = bench.connect(1, ALL);
+    bench.say(peer, Message::HaveNone);
+    bench.say(peer, Message::Interested);
+    let mut uploads = 0;
+    for number in 0..12u32 {
+        let outputs = bench.say(peer, Message::Request(0, number * 16_384, 16_384));
+        uploads += outputs.iter().filter(|output| matches!(output, Output::Upload { .. })).count();
+    }
+    assert_eq!(uploads, 2, "32 KiB in the hands of the shell");
+    let last = 11 * 16_384;
+    assert_eq!(sent(&bench.say(peer, Message::Cancel(0, last, 16_384))), [Message::Reject(0, last, 16_384)]);
+    assert_eq!(sent(&bench.say(peer, Message::Cancel(0, 0, 16_384))), [], "on its way already");
+    let messages = sent(&bench.say(peer, Message::NotInterested));
+    assert_eq!(messages.iter().filter(|message| matches!(message, Message::Reject(..))).count(), 9);
+}
