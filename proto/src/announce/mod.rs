@@ -1,11 +1,13 @@
 //! What a peer tells a tracker and what it hears back, the same in every dialect.
 //!
 //! [`Announce`] and [`AnnounceReply`] are the one form that all dialects translate from and to: `http` (BEP 3, 7, 23,
-//! 24, 27, 31, 48), and the native protocol in [`crate::native`]. `schedule` decides when to announce, and where.
+//! 24, 27, 31, 48), `udp` (BEP 15, 41), and the native protocol in [`crate::native`]. `schedule` decides when to
+//! announce, and where.
 
 pub mod http;
 mod reach;
 mod schedule;
+pub mod udp;
 
 pub use reach::{Reach, network_of};
 pub use schedule::{Announced, Announcer, AnnouncerConfig, STOP_TIMEOUT, Totals};

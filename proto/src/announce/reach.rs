@@ -1,6 +1,6 @@
 //! How far an address reaches.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// From where an address means anything, the narrowest first.
 ///
@@ -42,6 +42,13 @@ pub fn network_of(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
     }
+}
+
+/// Whether a connection to this address can lead to one peer.
+pub(super) fn is_dialable(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::query::TRACKER_ID_LENGTH;
 use super::{PeerForm, scan};
+use crate::announce::reach::is_dialable;
 use crate::announce::{AnnounceReply, PeerAddress, TrackerError, printable};
 use crate::bencode::{Item, Value};
 use crate::id::PeerId;
@@ -139,10 +140,10 @@ fn read_peers(value: Value<'_>, v6: bool, peers: &mut Vec<PeerAddress>) -> Resul
     if let Some(bytes) = value.as_bytes() {
         // What is left of a broken last entry is dropped.
         let entries = bytes.chunks_exact(if v6 { 18 } else { 6 });
-        let addresses = entries.filter_map(compact_address).filter(is_reachable);
+        let addresses = entries.filter_map(compact_address).filter(is_dialable);
         peers.extend(addresses.take(room).map(|address| PeerAddress { address, peer_id: None }));
     } else if let Some(items) = value.items() {
-        peers.extend(items.filter_map(dictionary_peer).filter(|peer| is_reachable(&peer.address)).take(room));
+        peers.extend(items.filter_map(dictionary_peer).filter(|peer| is_dialable(&peer.address)).take(room));
     } else {
         return Err(TrackerError::Malformed("its peers are neither a string nor a list".into()));
     }
@@ -167,12 +168,6 @@ fn dictionary_peer(value: Value<'_>) -> Option<PeerAddress> {
     let port = u16::try_from(value.get(b"port")?.as_u64()?).ok()?;
     let peer_id = value.get(b"peer id").and_then(|id| PeerId::from_slice(id.as_bytes()?));
     Some(PeerAddress { address: SocketAddr::new(ip.to_canonical(), port), peer_id })
-}
-
-fn is_reachable(address: &SocketAddr) -> bool {
-    let ip = address.ip();
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 #[cfg(test)]
