@@ -123,7 +123,7 @@ pub(crate) fn ratio(text: &str) -> Result<f64, String> {
     usable.then_some(ratio).ok_or_else(|| "a ratio is 0 or more".to_owned())
 }
 
-/// An announce URL: `http`, `https` or `native`, or `udp` for the clients that speak it.
+/// An announce URL: `http`, `https`, `udp` or `native`.
 pub(crate) fn tracker(text: &str) -> Result<String, String> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
     let known = ["http", "https", "native", "udp"].iter().any(|name| scheme.eq_ignore_ascii_case(name));

@@ -2,18 +2,21 @@
 
 pub mod http;
 pub mod native;
+pub mod udp;
 
 use http::HttpTracker;
 use native::NativeTracker;
 use swarm_proto::announce::{AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::swarm::AnnounceJob;
 use tokio::sync::mpsc::Sender;
+use udp::UdpTracker;
 
 /// The clients of all dialects; cheap to copy. Connections that a dialect keeps end with the last copy.
 #[derive(Clone, Debug, Default)]
 pub struct Trackers {
     http: HttpTracker,
     native: NativeTracker,
+    udp: UdpTracker,
 }
 
 impl Trackers {
@@ -33,6 +36,7 @@ impl Trackers {
     ) -> Result<AnnounceReply, TrackerError> {
         match job.url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("http" | "https") => self.http.announce(&job.url, &job.announce, job.timeout).await,
+            Some("udp") => self.udp.announce(&job.url, &job.announce, job.timeout).await,
             Some("native") => self.native.announce(job, pushed).await,
             _ => Err(TrackerError::Unsupported(job.url.clone())),
         }

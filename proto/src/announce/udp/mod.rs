@@ -1,20 +1,22 @@
 //! The UDP dialect (BEP 15, with the options of BEP 41) in pure form: datagrams, URLs and the way of a question, for
 //! clients and servers.
 //!
-//! Owns the translation between [`Announce`](super::Announce), [`AnnounceReply`](super::AnnounceReply) and datagrams.
-//! Never sends anything itself. What comes from the other side is
+//! Owns the translation between [`Announce`](super::Announce), [`AnnounceReply`](super::AnnounceReply) and datagrams,
+//! and, in [`Dialogue`], what a client sends when. Never sends anything itself. What comes from the other side is
 //! untrusted: a datagram is read without regard to what it claims of its length, lists have bounds, and what is no
 //! message of this protocol is nothing.
 //!
 //! All numbers are big-endian. Requests begin with a connection id (64 bits), an action and a transaction id (32 bits
 //! each), replies with the last two.
 
+mod dialogue;
 mod fields;
 mod options;
 mod reply;
 mod request;
 mod url;
 
+pub use dialogue::{Answer, Dialogue, Question, Subject};
 pub use options::Options;
 pub use reply::{PEERS_LENGTH, Reply};
 pub use request::{Claimed, Fault, Query, Request, announce_request, connect_request, scrape_request};
