@@ -80,6 +80,11 @@ impl Doors {
         Some(OpenDoor { doors: Arc::clone(self), info_hash: ours.info_hash })
     }
 
+    /// Number of torrents.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn find(&self, info_hash: InfoHash) -> Option<(Handshake, mpsc::Sender<Arrival>)> {
         self.lock().get(&info_hash).map(|door| (door.ours, door.arrivals.clone()))
     }

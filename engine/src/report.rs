@@ -3,8 +3,10 @@
 //! Never makes the engine wait for a user: a reader that is slower than the events loses the oldest of them and is told
 //! how many; the status cannot be missed, since only the latest one exists.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use swarm_proto::swarm::{Event, SwarmStats};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, watch};
 
 /// Events kept for the slowest reader: some seconds of a fast transfer.
 const EVENTS: usize = 4_096;
@@ -86,60 +88,144 @@ pub enum TorrentEvent {
 /// The events of a torrent, from the moment of the subscription on.
 #[derive(Debug)]
 pub struct Events {
-    receiver: broadcast::Receiver<TorrentEvent>,
+    queue: Arc<Queue>,
 }
 
 impl Events {
     /// The next event; `None` when the torrent has ended and all of them were read.
     pub async fn next(&mut self) -> Option<TorrentEvent> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(TorrentEvent::Missed(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
+        loop {
+            {
+                let mut waiting = self.queue.lock();
+                if let Some(missed) = std::num::NonZero::new(std::mem::take(&mut waiting.missed)) {
+                    return Some(TorrentEvent::Missed(missed.get()));
+                }
+                if let Some(event) = waiting.events.pop_front() {
+                    return Some(event);
+                }
+                // What a burst took: thousands of torrents may be quiet for days.
+                waiting.events = VecDeque::new();
+                if waiting.ended {
+                    return None;
+                }
+            }
+            self.queue.filled.notified().await;
         }
+    }
+}
+
+/// What one reader has not read yet. It grows with what waits, so that a quiet torrent takes next to nothing.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<TorrentEvent>,
+    /// Events lost since the last one that was read.
+    missed: u64,
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, event: TorrentEvent) {
+        let mut waiting = self.lock();
+        if waiting.events.len() >= EVENTS {
+            waiting.events.pop_front();
+            waiting.missed += 1;
+        }
+        waiting.events.push_back(event);
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.filled.notify_one();
+    }
+}
+
+/// The queues of all readers; those of readers that have gone are dropped with the next event.
+#[derive(Debug, Default)]
+struct Readers {
+    queues: Mutex<Vec<Weak<Queue>>>,
+}
+
+impl Readers {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe(&self) -> Events {
+        let queue = Arc::new(Queue::default());
+        self.lock().push(Arc::downgrade(&queue));
+        Events { queue }
+    }
+
+    fn push(&self, event: TorrentEvent) {
+        let mut queues = self.lock();
+        queues.retain(|queue| queue.strong_count() > 0);
+        let mut readers = queues.iter().filter_map(Weak::upgrade);
+        let Some(first) = readers.next() else { return };
+        readers.for_each(|queue| queue.push(event.clone()));
+        first.push(event);
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.lock().iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
     }
 }
 
 /// The torrent's side of events and status.
 pub(crate) struct Reporter {
-    events: broadcast::Sender<TorrentEvent>,
+    events: Arc<Readers>,
     status: watch::Sender<TorrentStatus>,
 }
 
 /// The user's side of events and status.
 pub(crate) struct Reports {
     /// Weak, so that the events end when the torrent does.
-    events: broadcast::WeakSender<TorrentEvent>,
+    events: Weak<Readers>,
     /// From the first event on, for the first who asks.
-    first: std::sync::Mutex<Option<broadcast::Receiver<TorrentEvent>>>,
+    first: Mutex<Option<Events>>,
     pub(crate) status: watch::Receiver<TorrentStatus>,
 }
 
 /// Both sides.
 pub(crate) fn channel() -> (Reporter, Reports) {
-    let (events, first) = broadcast::channel(EVENTS);
+    let events = Arc::new(Readers::default());
     let (status, status_receiver) = watch::channel(TorrentStatus::default());
-    let first = std::sync::Mutex::new(Some(first));
-    let reports = Reports { events: events.downgrade(), first, status: status_receiver };
+    let first = Mutex::new(Some(events.subscribe()));
+    let reports = Reports { events: Arc::downgrade(&events), first, status: status_receiver };
     (Reporter { events, status }, reports)
 }
 
 impl Reports {
     /// A reader; the first one sees everything from the beginning, as far as it is still kept.
     pub(crate) fn events(&self) -> Events {
-        let mut first = self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let receiver = first.take().or_else(|| self.events.upgrade().map(|sender| sender.subscribe()));
-        // The torrent has ended: a channel without a sender ends at once.
-        let receiver = receiver.unwrap_or_else(|| broadcast::channel(1).1);
-        Events { receiver }
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let events = first.or_else(|| self.events.upgrade().map(|readers| readers.subscribe()));
+        events.unwrap_or_else(|| {
+            // The torrent has ended.
+            let queue = Arc::new(Queue::default());
+            queue.end();
+            Events { queue }
+        })
     }
 }
 
 impl Reporter {
     /// Tells whoever listens.
     pub(crate) fn event(&self, event: TorrentEvent) {
-        // Fails only when nobody listens.
-        let _ = self.events.send(event);
+        self.events.push(event);
     }
 
     /// The torrent does this now; an event if that is new.
@@ -170,8 +256,10 @@ impl Reporter {
     }
 
     /// How the transfer stands.
-    pub(crate) fn stats(&self, stats: SwarmStats) {
-        self.status.send_if_modified(|status| std::mem::replace(&mut status.stats, stats) != stats);
+    ///
+    /// Returns whether that is new.
+    pub(crate) fn stats(&self, stats: SwarmStats) -> bool {
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.stats, stats) != stats)
     }
 
     /// How far the check is.
@@ -230,6 +318,28 @@ mod tests {
             reporter.event(TorrentEvent::Finished);
         }
         assert_eq!(reports.events().next().await, Some(TorrentEvent::Missed(10)));
+    }
+
+    #[tokio::test]
+    async fn a_quiet_torrent_keeps_no_room_for_events() {
+        let (reporter, reports) = channel();
+        let mut first = reports.events();
+        assert_eq!(first.queue.lock().events.capacity(), 0);
+        (0..EVENTS).for_each(|_| reporter.event(TorrentEvent::Finished));
+        for _ in 0..EVENTS {
+            assert_eq!(first.next().await, Some(TorrentEvent::Finished));
+        }
+        reporter.state(State::Seeding);
+        assert_eq!(first.next().await, Some(TorrentEvent::StateChanged(State::Seeding)));
+        tokio::select! {
+            biased;
+            event = first.next() => panic!("{event:?}"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(first.queue.lock().events.capacity(), 0, "what the burst took is given back");
+        drop(first);
+        reporter.event(TorrentEvent::Finished);
+        assert_eq!(reporter.events.lock().len(), 0, "readers that have gone are forgotten");
     }
 
     #[test]

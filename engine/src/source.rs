@@ -84,15 +84,17 @@ async fn from_file(path: PathBuf) -> Result<Bytes, SourceError> {
 fn read_file(path: &Path) -> Result<Bytes, SourceError> {
     let failed = |source| SourceError::File { path: path.into(), source };
     let not_a_file = |reason| SourceError::NotAFile { path: path.into(), reason };
-    let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let kind = metadata.file_type();
     if kind.is_dir() {
         return Err(not_a_file("is a folder; give the metainfo file that describes it"));
     }
     if !kind.is_file() {
         return Err(not_a_file("is not a regular file"));
     }
-    let mut bytes = Vec::new();
     let limit = limits::METAINFO_LENGTH as u64;
+    // All of it at once: growing step by step, 80 MB would need twice the room. One byte more shows the end of the file.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit) + 1).unwrap_or(0));
     File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(not_a_file("is larger than any metainfo file; is it the content itself?"));

@@ -231,7 +231,11 @@ impl Folder {
     pub fn stamp(&self, relative: &Path) -> Result<Option<Stamp>, DiskError> {
         let (parent, name) = self.split(relative)?;
         let look = |parent: BorrowedFd<'_>| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
-        match self.below_parent(parent, look) {
+        self.stamp_from(relative, self.below_parent(parent, look))
+    }
+
+    fn stamp_from(&self, relative: &Path, looked: Result<Stat, Errno>) -> Result<Option<Stamp>, DiskError> {
+        match looked {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => Ok(Some(Stamp::from_stat(&stat))),
                 other => Err(DiskError::NotRegular { path: self.display_path(relative), found: name_of(other) }),
@@ -271,8 +275,11 @@ impl Folder {
         if relative.as_os_str().is_empty() {
             return call(self.handle().as_fd());
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        call(self.resolve(relative, flags)?.as_fd())
+        call(self.parent(relative)?.as_fd())
+    }
+
+    fn parent(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        self.resolve(relative, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC)
     }
 
     /// The one place where a path becomes a descriptor.
@@ -337,6 +344,39 @@ impl Folder {
             Errno::NXIO => DiskError::NotRegular { path, found: "a FIFO, socket or device" },
             code => DiskError::system(operation, path)(code),
         }
+    }
+}
+
+/// A look at many files, one after the other. A folder that several of them in a row are in is found only once, so it
+/// must not last longer than one pass over them.
+pub(super) struct Looks<'f> {
+    folder: &'f Folder,
+    /// The folder of the last file, or why it is not to be had.
+    parent: Option<(PathBuf, Result<OwnedFd, Errno>)>,
+    /// Folders that were looked for so far.
+    pub(super) resolved: usize,
+}
+
+impl<'f> Looks<'f> {
+    pub(super) fn new(folder: &'f Folder) -> Self {
+        Self { folder, parent: None, resolved: 0 }
+    }
+
+    /// As [`Folder::stamp`].
+    pub(super) fn stamp(&mut self, relative: &Path) -> Result<Option<Stamp>, DiskError> {
+        let (parent, name) = self.folder.split(relative)?;
+        if parent.as_os_str().is_empty() {
+            return self.folder.stamp(relative);
+        }
+        let handle = match &self.parent {
+            Some((known, handle)) if known.as_os_str() == parent.as_os_str() => handle,
+            _ => {
+                self.resolved += 1;
+                &self.parent.insert((parent.to_owned(), self.folder.parent(parent))).1
+            }
+        };
+        let look = |parent: &OwnedFd| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        self.folder.stamp_from(relative, handle.as_ref().map_err(|code| *code).and_then(look))
     }
 }
 
@@ -417,6 +457,29 @@ mod tests {
         let old = Folder::open(&inside).unwrap();
         old.has_openat2.store(false, Ordering::Relaxed);
         (temporary, vec![modern, old])
+    }
+
+    #[test]
+    fn a_pass_over_many_files_finds_each_folder_once() {
+        let (_temporary, folders) = folders();
+        for folder in folders {
+            for name in ["a/b/1", "a/b/2", "a/c/3", "4"] {
+                folder.open_file(Path::new(name), Access::Create).unwrap();
+            }
+            symlink("b", folder.path().join("a/link")).ok();
+            let mut looks = Looks::new(&folder);
+            let names = ["a/b/1", "a/b/2", "a/b/none", "4", "a/b/1", "a/c/3", "no/1", "no/2", "a/link/1", "a/link/2"];
+            for path in names.map(Path::new) {
+                let (once, each) = (looks.stamp(path), folder.stamp(path));
+                assert_eq!(
+                    once.map_err(|error| error.to_string()),
+                    each.map_err(|error| error.to_string()),
+                    "{path:?}"
+                );
+            }
+            assert_eq!(looks.resolved, 4, "a/b, a/c, no and a/link");
+            assert!(matches!(looks.stamp(Path::new("../x")), Err(DiskError::UnsafePath { .. })));
+        }
     }
 
     #[test]

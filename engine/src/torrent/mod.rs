@@ -127,12 +127,15 @@ impl Driver {
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut checkpoint = interval(CHECKPOINT_INTERVAL);
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Nothing has come since a report that found nothing new and nothing under way: the next one would not either.
+        let mut at_rest = false;
         loop {
             self.carry_out();
             if self.has_stopped() {
                 break;
             }
             let deadline = self.deadline();
+            let was_at_rest = std::mem::replace(&mut at_rest, false);
             tokio::select! {
                 Some(batch) = queues.batches.recv() => self.take_batches(batch, &mut queues.batches),
                 Some(done) = self.tasks.join_next_with_id() => self.take_done(done, &mut queues.batches),
@@ -143,8 +146,9 @@ impl Driver {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.swarm.handle_timeout(now());
                 }
-                _ = status.tick() => self.report(),
+                _ = status.tick(), if !was_at_rest => at_rest = self.report(),
                 _ = checkpoint.tick() => {
+                    at_rest = was_at_rest;
                     self.checkpoint();
                     self.look_round();
                 }
@@ -197,9 +201,12 @@ impl Driver {
         self.reporter.progress(state, complete);
     }
 
-    fn report(&mut self) {
+    /// Brings the status up to date. Whether it is the same as before, and stays so until something happens.
+    fn report(&mut self) -> bool {
         fault::visit(fault::Place::Torrent);
-        self.reporter.stats(self.swarm.stats(now()));
+        let stats = self.swarm.stats(now());
+        let flows = stats.download_rate > 0 || stats.upload_rate > 0;
+        !self.reporter.stats(stats) && !flows
     }
 
     /// Waits for the disk, records what is there, and says goodbye.

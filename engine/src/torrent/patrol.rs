@@ -17,8 +17,10 @@ use swarm_proto::swarm::DiskDone;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-/// Time from one look at the folder to the next.
+/// Time from one look at the folder to the next...
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// ...but so much for each torrent of the session: a thousand quiet ones must not keep a core busy with looks.
+const LOOK_SHARE: Duration = Duration::from_millis(20);
 /// Looks until all files were looked at.
 const LOOKS_PER_ROUND: usize = 20;
 /// Files in one look at least...
@@ -108,7 +110,8 @@ impl Driver {
 
     pub(super) fn looked(&mut self, result: Result<Round, DiskError>) {
         self.patrol.looking = false;
-        self.patrol.look_at = self.patrol.look_at.max(super::now() + LOOK_INTERVAL);
+        let pause = look_interval(self.context.doors.count());
+        self.patrol.look_at = self.patrol.look_at.max(super::now() + pause);
         let was_unreachable = std::mem::replace(&mut self.patrol.unreachable, result.is_err());
         match result {
             Ok(Round { next, changed }) => {
@@ -168,5 +171,24 @@ impl Driver {
             Err(error) => self.disk_error(&error),
         }
         self.scrub();
+    }
+}
+
+/// Time between two looks at one of so many torrents.
+fn look_interval(torrents: usize) -> Duration {
+    LOOK_INTERVAL.max(LOOK_SHARE.saturating_mul(u32::try_from(torrents).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_torrents_of_a_session_together_are_looked_at_fifty_times_a_second_at_most() {
+        assert_eq!([0, 1, 100].map(look_interval), [LOOK_INTERVAL; 3]);
+        for torrents in [101, 1_000, 50_000] {
+            let a_second = torrents as f64 / look_interval(torrents).as_secs_f64();
+            assert!((49.9..=50.1).contains(&a_second), "{torrents} torrents: {a_second} looks");
+        }
     }
 }

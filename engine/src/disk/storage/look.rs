@@ -8,7 +8,7 @@ use super::state::{FileState, Health, Owner};
 use super::target::{Lock, Name};
 use super::{Mode, Storage, find};
 use crate::disk::error::{DiskError, Operation};
-use crate::disk::folder::{Folder, Place, Stamp};
+use crate::disk::folder::{Folder, Looks, Place, Stamp};
 use rustix::io::Errno;
 use std::fs::File;
 use std::path::Path;
@@ -108,8 +108,9 @@ impl Storage {
         let lock = self.take_lock().inspect_err(|_| self.target.folder.exchange(&folder))?;
         *self.lock() = lock;
         self.options.files.forget_owner(self.owner);
+        let mut looks = Looks::new(&self.target.folder);
         for (index, file) in self.layout.files().filter(|(_, file)| file.kind() == FileKind::Regular) {
-            let found = find(&self.target, file, self.options.mode).unwrap_or_default();
+            let found = find(&self.target, &mut looks, file, self.options.mode).unwrap_or_default();
             // As in `prepare`; an empty one was just made for its lock.
             let ours = found.name == Some(Name::Part) && [0, file.length()].contains(&found.stamp.length);
             let owner = if ours { Owner::Us } else { Owner::Unknown };
@@ -141,7 +142,7 @@ impl Storage {
             return self.check(index);
         }
         if self.options.mode == Mode::Seed {
-            let found = find(&self.target, file, self.options.mode)?;
+            let found = find(&self.target, &mut Looks::new(&self.target.folder), file, self.options.mode)?;
             if found.name.is_some() {
                 *state = FileState { health: Health::Changed, ..found };
                 drop(state);

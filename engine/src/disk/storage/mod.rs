@@ -18,7 +18,7 @@ mod tests;
 use super::error::{DiskError, Operation};
 use super::fault;
 use super::file_pool::{FilePool, Use};
-use super::folder::{Access, Folder, Stamp};
+use super::folder::{Access, Folder, Looks, Stamp};
 use super::positioned::{Gather, read_at, write_all_at};
 use finish::Unfinished;
 pub use look::Round;
@@ -172,7 +172,8 @@ impl Storage {
             Mode::Seed => target.lock_for_reading(&layout)?,
             Mode::Fetch => target.lock_for_writing(&layout)?,
         };
-        let look = |(_, file)| find(&target, file, options.mode).map(Mutex::new);
+        let mut looks = Looks::new(&target.folder);
+        let look = |(_, file)| find(&target, &mut looks, file, options.mode).map(Mutex::new);
         let states = layout.files().map(look).collect::<Result<_, _>>()?;
         let owner = options.files.new_owner();
         let (unfinished, lock, absent) = (Mutex::default(), Mutex::new(lock), AtomicBool::new(false));
@@ -313,7 +314,7 @@ impl Storage {
     pub fn accept(&self, file: FileIndex) -> Result<(), DiskError> {
         let Some(facts) = self.layout.file(file) else { return Ok(()) };
         self.options.files.forget((self.owner, file.as_u32()));
-        let now = find(&self.target, facts, self.options.mode)?;
+        let now = find(&self.target, &mut Looks::new(&self.target.folder), facts, self.options.mode)?;
         self.change(file, |state| {
             let same = state.stamp.inode == now.stamp.inode;
             // As in `prepare`: an unfinished file of full length is ours, and so is one that was just made for its lock.
@@ -451,14 +452,14 @@ impl Drop for Storage {
 }
 
 /// Looks which of its names a file carries.
-fn find(target: &Target, file: &LayoutFile, mode: Mode) -> Result<FileState, DiskError> {
+fn find(target: &Target, looks: &mut Looks<'_>, file: &LayoutFile, mode: Mode) -> Result<FileState, DiskError> {
     let names = match mode {
         Mode::Seed => [Name::Final, Name::Original],
         Mode::Fetch => [Name::Final, Name::Part],
     };
     for name in names {
         let Some(path) = target.path_of(file, name) else { continue };
-        match target.folder.stamp(&path) {
+        match looks.stamp(&path) {
             Ok(Some(stamp)) => return Ok(FileState::found(name, stamp)),
             // A seed shares what is there; whatever stands in the place of a file is as good as nothing.
             Ok(None) | Err(DiskError::NotRegular { .. }) if mode == Mode::Seed => (),
