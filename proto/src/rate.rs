@@ -11,7 +11,8 @@ const SLOTS: usize = 20;
 /// the window, the mean is over the time that has: a transfer that starts shows its rate at once.
 #[derive(Clone, Debug)]
 pub struct RateMeter {
-    slot_length: Duration,
+    /// Nanoseconds.
+    slot_length: u64,
     /// Bytes of the latest slots; that of number `n` at `n % SLOTS`.
     slots: [u64; SLOTS],
     /// Number of the latest slot, counted from `start`.
@@ -28,7 +29,7 @@ impl RateMeter {
 
     /// A meter over so long a time; at least 20 ms.
     pub fn new(window: Duration) -> Self {
-        let slot_length = (window / 20).max(Duration::from_millis(1));
+        let slot_length = nanos((window / 20).max(Duration::from_millis(1)));
         Self { slot_length, slots: [0; SLOTS], latest: 0, start: None }
     }
 
@@ -62,20 +63,23 @@ impl RateMeter {
         let oldest = (slot + 1).saturating_sub(SLOTS as u64);
         let sum = (oldest..=self.latest)
             .fold(0u64, |sum, slot| sum.saturating_add(self.slots.get(Self::place(slot)).copied().unwrap_or(0)));
-        let passed = now.saturating_duration_since(start).as_nanos();
-        let covered = passed.saturating_sub(u128::from(oldest) * self.slot_length.as_nanos());
-        let covered = covered.max(self.slot_length.as_nanos());
-        u64::try_from(u128::from(sum) * 1_000_000_000 / covered).unwrap_or(u64::MAX)
+        let passed = nanos(now.saturating_duration_since(start));
+        let covered = passed.saturating_sub(oldest.saturating_mul(self.slot_length)).max(self.slot_length);
+        u64::try_from(u128::from(sum) * 1_000_000_000 / u128::from(covered)).unwrap_or(u64::MAX)
     }
 
     fn slot_at(&self, start: Instant, now: Instant) -> u64 {
-        let slot = now.saturating_duration_since(start).as_nanos() / self.slot_length.as_nanos();
-        u64::try_from(slot).unwrap_or(u64::MAX / 2)
+        nanos(now.saturating_duration_since(start)) / self.slot_length
     }
 
     fn place(slot: u64) -> usize {
         usize::try_from(slot % SLOTS as u64).unwrap_or(0)
     }
+}
+
+/// Up to 584 years; a division of 128 bits would be what a record costs.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

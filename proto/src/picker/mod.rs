@@ -321,7 +321,7 @@ impl Picker {
     }
 
     /// Whether the budget allows one more begun piece.
-    fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         let sum = self.partials.committed() + u64::from(self.geometry.piece_length());
         sum <= self.config.buffer_bytes || self.partials.is_empty()
     }

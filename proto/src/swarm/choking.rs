@@ -56,7 +56,7 @@ impl Swarm {
 
     /// Whether every request of everybody whom we serve is answered.
     pub(super) fn is_uplink_idle(&self) -> bool {
-        self.peers.values().all(|peer| peer.upload.handed == 0 && peer.upload.requests.is_empty())
+        self.nobody_is_fed_or_waits()
     }
 
     fn decide(&mut self, now: Instant, rotate: bool) -> ChokeDecision {

@@ -86,6 +86,8 @@ pub(super) struct Download {
     pub(super) unrequested: u32,
     /// Since when requests are under way without any answer.
     pub(super) waiting_since: Option<Instant>,
+    /// When it was last tried in vain to have the peer take requests over from others.
+    pub(super) found_nothing_at: Option<Instant>,
 }
 
 /// A request under way.
@@ -185,6 +187,7 @@ impl Download {
             not_before: None,
             unrequested: 0,
             waiting_since: None,
+            found_nothing_at: None,
         }
     }
 

@@ -185,6 +185,12 @@ impl Swarm {
         }
     }
 
+    /// Whether every request is answered.
+    pub(super) fn nobody_is_fed_or_waits(&self) -> bool {
+        let has_requests = |key: &PeerKey| self.peers.get(key).is_some_and(|peer| !peer.upload.requests.is_empty());
+        self.turns.fed.is_empty() && !self.turns.waiting.iter().any(has_requests)
+    }
+
     /// Whether somebody else is being fed.
     pub(super) fn others_are_fed(&self, now: Instant, key: PeerKey) -> bool {
         let fresh = |turn: &Turn| now.saturating_duration_since(turn.began) < WORTH_WAITING;

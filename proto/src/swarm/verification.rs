@@ -74,9 +74,10 @@ impl Swarm {
 
     fn verified(&mut self, now: Instant, piece: PieceIndex, outcome: VerifyOutcome) {
         let length = u64::from(self.geometry.length_of(piece));
+        let held_up = self.verification.is_behind(self.geometry.piece_length()) || !self.picker.has_room();
         self.verification.under_way = self.verification.under_way.saturating_sub(length);
         match outcome {
-            VerifyOutcome::Written { digests } => self.written(now, piece, &digests),
+            VerifyOutcome::Written { digests } => self.written(now, piece, &digests, held_up),
             VerifyOutcome::Mismatch { digests } => self.mismatch(now, piece, &digests),
             VerifyOutcome::WriteFailed => self.write_failed(now, piece),
             VerifyOutcome::Aborted => {
@@ -87,7 +88,8 @@ impl Swarm {
         }
     }
 
-    fn written(&mut self, now: Instant, piece: PieceIndex, digests: &[[u8; HASH_LENGTH]]) {
+    /// `held_up` says that peers may have been waiting for the disk.
+    fn written(&mut self, now: Instant, piece: PieceIndex, digests: &[[u8; HASH_LENGTH]], held_up: bool) {
         let senders = self.picker.contributors(piece);
         self.disk_recovered(now);
         if self.picker.have().has(piece) {
@@ -104,7 +106,13 @@ impl Swarm {
         if self.is_complete() {
             self.completed(now);
         }
-        self.request_from_all(now);
+        if held_up {
+            self.request_from_all(now);
+        } else {
+            // They may have proved themselves with it.
+            let senders: BTreeSet<PeerKey> = senders.into_iter().flatten().collect();
+            senders.into_iter().for_each(|key| self.request_from(now, key));
+        }
     }
 
     /// Counts a right piece for those who sent its blocks.
