@@ -160,7 +160,8 @@ impl Open {
     }
 }
 
-fn is_out_of_descriptors(error: &DiskError) -> bool {
+/// Whether it failed because this process, or the system, has all the files open that it may.
+pub(super) fn is_out_of_descriptors(error: &DiskError) -> bool {
     let DiskError::System { source, .. } = error else { return false };
     matches!(source.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE))
 }
