@@ -1,0 +1,76 @@
+"""The table of all results, for docs/benchmarks.md."""
+from rows import Samples
+
+HEAD = """# Benchmarks
+
+What it costs to move, verify and prepare bytes, beside other clients and beside the *floor*: `sendfile` on one side; receive,
+SHA-1 and write on the other, which no client that verifies with one stream of SHA-1 goes below. One command makes this page:
+
+```
+tests/bench/run --markdown docs/benchmarks.md      # installs the rivals; root, for network namespaces
+tests/bench/run --help                             # the rows; each can be run by itself
+cargo bench                                        # parts of the program by themselves
+```
+
+Every figure is the median of all runs, with the lowest and the highest in brackets. Contestants take turns within one session,
+for the ratios are what counts: such machines are noisy, and seconds are good for one of them only. Hosts are network
+namespaces, payloads lie in memory, processor time is that of `/proc` and `wait4`, the start of the program included.
+"""
+
+FOOT = """
+## How to read it
+
+- *s/GiB*: seconds of processor time for each GiB of payload. *The whole machine* is everything that ran on it meanwhile.
+- *Fluid limit*: the time that no swarm can go below if links are pipes: the largest of one copy out of the seeds, one copy
+  down the slowest link, and all copies out of all links up, with 95 % of a link for payload.
+- The link of 100 ms is a relay of our own with connections of its own on both sides, since not every kernel can delay
+  packets. It tries what a client keeps under way, not the congestion control of the system.
+- CPU of a big or idle torrent is that of the process; memory is what is resident, less what the same program takes for a
+  torrent of one piece, where that is said.
+"""
+
+
+def markdown(rows, results):
+    parts = [HEAD]
+    if any(result['quick'] for result in results.values()):
+        parts.append('**Made with `--quick`: small payloads and a single run. Not to be quoted.**\n')
+    parts.append('| what | swarm | beside it | goal | reached |\n| --- | --- | --- | --- | --- |')
+    troubles = []
+    for row in rows:
+        result = results.get(row.name)
+        if not result:
+            parts.append(f'| {row.about} | not run | | | |')
+            continue
+        try:
+            lines = row.lines(Samples(result['runs']))
+        except Exception as error:
+            lines = []
+            parts.append(f'| {row.about} | failed | | | no: {type(error).__name__} |')
+        for line in lines:
+            reached = {True: 'yes', False: '**no**', None: '-'}[line.reached]
+            parts.append(f'| {line.what} | {line.ours} | {line.rivals} | {line.goal} | {reached} |')
+        troubles += [f'- {row.name}: {error}' for error in result['errors']]
+    if troubles:
+        parts.append('\nRuns that failed, and are in no figure:\n\n' + '\n'.join(troubles))
+    parts.append(FOOT)
+    parts.append(provenance(rows, results))
+    return '\n'.join(parts)
+
+
+def provenance(rows, results):
+    """Which versions, on which machine, when, and how often."""
+    lines = ['## What was run', '']
+    for key in sorted({json_key(result) for result in results.values()}):
+        lines.append(f'- {key}')
+    lines += ['', '| row | runs | when (seconds taken) |', '| --- | --- | --- |']
+    for row in rows:
+        if result := results.get(row.name):
+            counts = {len(runs) for runs in result['runs'].values()}
+            runs = str(*counts) if len(counts) == 1 else ', '.join(f'{who} {len(it)}' for who, it in result['runs'].items())
+            lines.append(f'| {row.name} | {runs} | {result["date"]} ({result.get("took_s", "?")}) |')
+    return '\n'.join(lines) + '\n'
+
+
+def json_key(result):
+    versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
+    return f'{result["machine"]}; {versions}'
