@@ -6,7 +6,6 @@ use super::{PickHints, Picker};
 use crate::bitfield::Bitfield;
 use crate::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::id::PeerKey;
-use crate::walk;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -145,9 +144,9 @@ impl Picker {
     fn pick_in_order(&mut self, request: &mut Request<'_>) {
         let mut start = self.first_missing;
         while !request.is_done() {
-            let (has, have) = (request.has, &self.have);
-            let wanted = |word: usize| has.word(word) & !have.word(word);
-            let Some(piece) = walk::pieces_from(start, self.geometry.pieces(), wanted).next() else { return };
+            let mut wanted = request.has.beyond_from(&self.have, start, self.geometry.pieces());
+            let Some(piece) = wanted.next() else { return };
+            drop(wanted);
             if matches!(self.rarity.place(piece), Place::Open(_)) && !self.has_room() {
                 return;
             }
@@ -179,10 +178,14 @@ impl Picker {
     }
 
     fn begin_open(&mut self, random: bool, request: &mut Request<'_>) {
-        if !random {
+        // A peer with fewer than one piece in so many would seldom have any of the rarest.
+        let has_few = u64::from(request.has.count()) * (RAREST_LOOKS as u64) < u64::from(self.geometry.pieces());
+        let may_sample = |picker: &Self| random || picker.rarity.open_and_available() > RAREST_LOOKS;
+        let only_sample = random || has_few && may_sample(self);
+        if !only_sample {
             self.begin_rarest(request);
         }
-        if random || self.rarity.open_and_available() > RAREST_LOOKS {
+        if may_sample(self) {
             self.begin_sampled(random, request);
         }
     }
@@ -236,9 +239,8 @@ impl Picker {
 
     /// The open pieces of a peer from one on, and around to it.
     fn open_pieces_of(&self, has: &Bitfield, start: u32) -> impl Iterator<Item = u32> {
-        let wanted = |word: usize| has.word(word) & !self.have.word(word);
-        let behind = walk::pieces_from(start, self.geometry.pieces(), wanted);
-        let before = walk::pieces_from(0, start, wanted);
+        let behind = has.beyond_from(&self.have, start, self.geometry.pieces());
+        let before = has.beyond_from(&self.have, 0, start);
         behind.chain(before).filter(|&piece| matches!(self.rarity.place(piece), Place::Open(_)))
     }
 

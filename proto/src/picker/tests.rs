@@ -482,3 +482,24 @@ fn a_spoiled_piece_comes_from_one_peer_alone() {
     assert!(!others.is_empty());
     picker.check_invariants();
 }
+
+/// Whoever has three pieces of a hundred thousand is asked for these three, and no others are looked at.
+#[test]
+fn a_peer_that_has_next_to_nothing_is_asked_for_that() {
+    let config = PickerConfig { sequential: false, buffer_bytes: u64::MAX };
+    let geometry = geometry(100_000);
+    let mut picker = Picker::new(geometry, &Bitfield::empty(geometry.pieces()), config, 7);
+    let mut few = Bitfield::empty(geometry.pieces());
+    for number in [5, 64_000, 99_999] {
+        few.insert(geometry.piece(number).unwrap());
+    }
+    picker.peer_joined(&Bitfield::full(geometry.pieces()));
+    picker.peer_joined(&few);
+    let mut blocks = Vec::new();
+    picker.pick(A, &few, 10, PLAIN, &mut blocks);
+    let mut pieces: Vec<u32> = blocks.iter().map(|block| block.piece().as_u32()).collect();
+    pieces.sort_unstable();
+    assert_eq!(pieces, [5, 5, 64_000, 64_000, 99_999, 99_999]);
+    assert!(!picker.has_open_piece(&few));
+    picker.check_invariants();
+}
