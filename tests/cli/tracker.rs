@@ -42,13 +42,38 @@ fn native_brings_peers_together() {
 }
 
 #[test]
-fn both_dialects_share_one_store() {
+fn udp_brings_peers_together() {
     let place = Place::new();
-    let line = "tracker --http 127.0.0.1:0 --native 127.0.0.1:0 --log-json --max-peers 100 --interval 2m";
-    let (mut tracker, urls) = tracker(&place, line, 2);
-    transfer(&place, &urls[0], &urls[1]);
-    std::fs::remove_dir_all(place.path("out")).unwrap();
-    transfer(&place, &urls[1], &urls[0]);
+    let (mut tracker, urls) = tracker(&place, "tracker udp --listen 127.0.0.1:0", 1);
+    assert!(urls[0].starts_with("udp://127.0.0.1:") && urls[0].ends_with("/announce"), "{urls:?}");
+    transfer(&place, &urls[0], &urls[0]);
+    tracker.signal("-TERM");
+    assert_eq!(tracker.end(), Some(0));
+    assert!(tracker.rest_of_stderr().contains("UDP tracker listens"));
+}
+
+#[test]
+fn a_key_for_connection_ids_is_read_from_a_file() {
+    let place = Place::new();
+    place.write("key", b"000102030405060708090a0b0c0d0e0f\n");
+    place.write("short", b"0001");
+    let (_tracker, urls) = tracker(&place, "tracker --udp 127.0.0.1:0 --udp-key key", 1);
+    let taken = urls[0].trim_start_matches("udp://").trim_end_matches("/announce");
+    place.run(&format!("tracker udp --listen {taken}")).failed(6, taken);
+    place.run("tracker udp --listen 127.0.0.1:0 --udp-key short").failed(2, "short is no key");
+    place.run("tracker udp --listen 127.0.0.1:0 --udp-key nowhere").failed(4, "nowhere");
+}
+
+#[test]
+fn all_dialects_share_one_store() {
+    let place = Place::new();
+    let line =
+        "tracker --http 127.0.0.1:0 --udp 127.0.0.1:0 --native 127.0.0.1:0 --log-json --max-peers 100 --interval 2m";
+    let (mut tracker, urls) = tracker(&place, line, 3);
+    for (seed_by, fetch_by) in [(0, 1), (1, 2), (2, 0)] {
+        transfer(&place, &urls[seed_by], &urls[fetch_by]);
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+    }
     tracker.signal("-INT");
     assert_eq!(tracker.end(), Some(0));
     for line in tracker.rest_of_stderr().lines() {
@@ -110,7 +135,7 @@ fn seed_port(place: &Place, url: &str) -> u64 {
 #[test]
 fn a_state_that_could_not_be_saved_is_told_at_the_start() {
     let place = Place::new();
-    for dialect in ["http", "native"] {
+    for dialect in ["http", "udp", "native"] {
         place.run(&format!("tracker {dialect} --listen 127.0.0.1:0 --state nowhere/state")).failed(4, "nowhere");
     }
     assert_eq!(place.run("tracker http --listen 127.0.0.1:0 --interval 0").code(), 2);

@@ -14,6 +14,7 @@ use swarm_proto::swarm::Profile;
 use swarm_tracker_core::{Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
 use swarm_tracker_native::{Config, NativeTracker};
+use swarm_tracker_udp::{UdpTracker, UdpTrackerConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -102,10 +103,12 @@ fn count_files(folder: &Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
 }
 
-/// A tracker of ours that speaks both dialects over one store, on free ports.
+/// A tracker of ours that speaks all dialects over one store, on free ports.
 pub struct Trackers {
     /// Announce URL of the HTTP dialect.
     pub http: String,
+    /// Announce URL of the UDP dialect.
+    pub udp: String,
     /// Announce URL of the native dialect.
     pub native: String,
     stop: Vec<oneshot::Sender<()>>,
@@ -119,21 +122,29 @@ impl Trackers {
         Self::start_at(free, free)
     }
 
-    /// Starts on these addresses.
+    /// Starts on these addresses, and on a free port for UDP.
     pub fn start_at(http: SocketAddr, native: SocketAddr) -> Self {
         let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
         let config = HttpTrackerConfig { listen: vec![http], ..HttpTrackerConfig::default() };
         let http = HttpTracker::bind(config, Arc::clone(&store)).expect("an HTTP tracker");
+        let udp = UdpTracker::bind(UdpTrackerConfig::default(), Arc::clone(&store)).expect("a UDP tracker");
         let config = Config::new(native);
         let native = NativeTracker::bind(config, store).expect("a native tracker");
-        let urls = (format!("http://{}/announce", http.local_addr()), format!("native://{}", native.local_addr()));
+        let urls = [
+            format!("http://{}/announce", http.local_addr()),
+            format!("udp://{}/announce", udp.local_addr()),
+            format!("native://{}", native.local_addr()),
+        ];
         let (stop_http, http_stopped) = oneshot::channel::<()>();
+        let (stop_udp, udp_stopped) = oneshot::channel::<()>();
         let (stop_native, native_stopped) = oneshot::channel::<()>();
         let tasks = vec![
             tokio::spawn(http.serve(async { drop(http_stopped.await) })),
+            tokio::spawn(async { udp.serve(async { drop(udp_stopped.await) }).await.expect("threads") }),
             tokio::spawn(async { native.serve(async { drop(native_stopped.await) }).await.expect("a clean end") }),
         ];
-        Self { http: urls.0, native: urls.1, stop: vec![stop_http, stop_native], tasks }
+        let [http, udp, native] = urls;
+        Self { http, udp, native, stop: vec![stop_http, stop_udp, stop_native], tasks }
     }
 
     /// Ends it and waits until the ports are free.

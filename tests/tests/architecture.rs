@@ -10,9 +10,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("swarm-engine", &["swarm-proto", "swarm-hash"]),
     ("swarm-tracker-core", &["swarm-proto"]),
     ("swarm-tracker-http", &["swarm-proto", "swarm-tracker-core"]),
+    ("swarm-tracker-udp", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-tracker-native", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-sim", &["swarm-proto", "swarm-tracker-core"]),
-    ("swarm", &["swarm-proto", "swarm-engine", "swarm-tracker-core", "swarm-tracker-http", "swarm-tracker-native"]),
+    (
+        "swarm",
+        &[
+            "swarm-proto",
+            "swarm-engine",
+            "swarm-tracker-core",
+            "swarm-tracker-http",
+            "swarm-tracker-udp",
+            "swarm-tracker-native",
+        ],
+    ),
 ];
 /// Text that no file of the protocol crate may hold: clocks, sockets, files, threads, randomness of the system.
 const IMPURE: &[&str] = &[

@@ -45,6 +45,22 @@ async fn one_to_eight_over_the_http_tracker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_to_four_over_the_udp_tracker() {
+    let trackers = Trackers::start();
+    let payload = Payload::file("image.iso", 4 * MIB + 1);
+    let metainfo = payload.metainfo(64 * KIB, std::slice::from_ref(&trackers.udp));
+    let seeder = session_with(SessionConfig::default());
+    let _source = seed(&seeder, &payload, &metainfo).await;
+    let mut leechers = Vec::new();
+    for _ in 0..4 {
+        leechers.push(Leecher::start_in(session_with(SessionConfig::default()), &metainfo, &[]).await);
+    }
+    for leecher in &leechers {
+        leecher.finish(&payload).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_seeds_five_leechers_and_a_seed_killed_half_way() {
     let trackers = Trackers::start();
     let payload = Payload::file("data", 4 * MIB);
@@ -123,8 +139,10 @@ async fn peers_on_different_trackers_of_one_store_meet() {
     let over_http = payload.metainfo(64 * KIB, std::slice::from_ref(&trackers.http));
     let over_native = payload.metainfo(64 * KIB, std::slice::from_ref(&trackers.native));
     assert_eq!(over_http.info_hash(), over_native.info_hash());
-    // The leecher that waits on the native tracker is told when the seed comes over HTTP, and the other way round.
-    for (first, second) in [(&over_native, &over_http), (&over_http, &over_native)] {
+    let over_udp = payload.metainfo(64 * KIB, std::slice::from_ref(&trackers.udp));
+    // The leecher that waits on the native tracker is told when the seed comes elsewhere; elsewhere the seed is told.
+    let [http, udp, native] = [&over_http, &over_udp, &over_native];
+    for (first, second) in [(native, http), (native, udp), (http, native), (udp, native), (http, udp), (udp, http)] {
         let waiting = Leecher::start(first, &[]).await;
         let seeder = session();
         let _source = seed(&seeder, &payload, second).await;

@@ -27,6 +27,10 @@ impl Address {
         }
     }
 
+    pub(crate) fn is_v4(&self) -> bool {
+        matches!(self, Self::V4(_))
+    }
+
     pub(crate) fn reach(&self) -> Reach {
         Reach::of(self.socket().ip())
     }

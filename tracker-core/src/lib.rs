@@ -1,7 +1,7 @@
 //! One swarm store behind every tracker dialect.
 //!
-//! [`Store`] knows which peers are in which torrent and answers announces and scrapes, for HTTP, native and whatever
-//! comes: a peer that announced in one dialect is found in all of them. It is synchronous, in memory, shared by
+//! [`Store`] knows which peers are in which torrent and answers announces and scrapes, for HTTP, UDP, native and
+//! whatever comes: a peer that announced in one dialect is found in all of them. It is synchronous, in memory, shared by
 //! reference, and bounded. Time is an argument. [`Maintenance`] is the thread that expires peers and saves snapshots.
 //!
 //! ```
@@ -32,7 +32,8 @@
 //! - A leecher gets seeds and leechers, a seed gets leechers only. Nobody gets itself (by address or by peer id).
 //! - `num_want` 0 and `stopped` get none; without `num_want` it is [`DEFAULT_PEERS`], never more than [`MOST_PEERS`].
 //! - The choice is random and without bias, and costs by the number wanted, not by the size of the swarm.
-//! - IPv4 and IPv6 peers stand in one swarm, and all askers get both.
+//! - IPv4 and IPv6 peers stand in one swarm, and all askers get both, but those of BEP 15: its answers have no room for
+//!   the other family.
 //! - Addresses go where they mean something: loopback peers to loopback askers only, private ones (RFC 1918 and their
 //!   like) to loopback and private askers. A peer that announces over loopback is therefore invisible to other
 //!   machines: it must announce to the address by which the others reach the tracker.

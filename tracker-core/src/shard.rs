@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::rate::{Limiter, TooOften};
 use crate::store::{Change, ChangeKind, Dialect, MOST_PEERS, StoreAnnounce, StoreConfig, StoreRefusal};
-use crate::swarm::{Peer, Swarm, Transition};
+use crate::swarm::{Asker, Peer, Swarm, Transition};
 use indexmap::IndexMap;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -87,19 +87,15 @@ impl Shard {
             self.upsert(request, &address, seed, context);
         }
         let wanted = if request.event == AnnounceEvent::Stopped { 0 } else { wanted };
-        Ok(self.choose(&request.info_hash, (&address, &request.peer_id), seed, wanted))
+        let one_family = request.dialect == Dialect::Udp;
+        let asker = Asker { address: &address, peer_id: &request.peer_id, seed, one_family };
+        Ok(self.choose(&request.info_hash, &asker, wanted))
     }
 
     /// The counts of a swarm, and up to `wanted` peers for this one.
-    pub(crate) fn choose(
-        &mut self,
-        info_hash: &InfoHash,
-        asker: (&Address, &PeerId),
-        seed: bool,
-        wanted: usize,
-    ) -> Answer {
+    pub(crate) fn choose(&mut self, info_hash: &InfoHash, asker: &Asker<'_>, wanted: usize) -> Answer {
         let Some(swarm) = self.torrents.get(info_hash) else { return (0, 0, 0, Vec::new()) };
-        let peers = swarm.choose(asker, seed, wanted, &mut self.random);
+        let peers = swarm.choose(asker, wanted, &mut self.random);
         (swarm.seeds(), swarm.leechers(), swarm.downloaded, peers)
     }
 

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::rate::{Limiter, Rates, TooOften};
 use crate::shard::{Context, Shard, Totals};
-use crate::swarm::Swarm;
+use crate::swarm::{Asker, Swarm};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -63,6 +63,8 @@ impl Default for StoreConfig {
 pub enum Dialect {
     /// BEP 3.
     Http,
+    /// BEP 15: its answers hold peers of the asker's address family only.
+    Udp,
     /// The native protocol.
     Native,
 }
@@ -288,7 +290,8 @@ impl Store {
         num_want: Option<u32>,
     ) -> StoreReply {
         let wanted = num_want.map_or(DEFAULT_PEERS, |wanted| MOST_PEERS.min(wanted as usize));
-        let answer = self.shard(info_hash).choose(info_hash, (&Address::from(address), peer_id), false, wanted);
+        let asker = Asker { address: &Address::from(address), peer_id, seed: false, one_family: false };
+        let answer = self.shard(info_hash).choose(info_hash, &asker, wanted);
         let (seeds, leechers, downloaded, peers) = answer;
         StoreReply { complete: count(seeds), incomplete: count(leechers), downloaded, peers }
     }

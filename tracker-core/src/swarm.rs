@@ -22,6 +22,17 @@ pub(crate) struct Peer {
     pub(crate) seen: u32,
 }
 
+/// For whom peers are chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) peer_id: &'a PeerId,
+    /// It has everything, and has no use for those who have too.
+    pub(crate) seed: bool,
+    /// Its dialect can tell it of peers of its own address family only.
+    pub(crate) one_family: bool,
+}
+
 /// What an announce did to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Transition {
@@ -130,24 +141,31 @@ impl Swarm {
         self.remove_index(oldest)
     }
 
-    /// Up to `wanted` random peers for the peer at `address`. More candidates than that are drawn, since some may not
-    /// fit; a swarm in which most do not may yield fewer.
-    pub(crate) fn choose(
-        &self,
-        (address, peer_id): (&Address, &PeerId),
-        seed: bool,
-        wanted: usize,
-        random: &mut SmallRng,
-    ) -> Vec<PeerAddress> {
+    /// Up to `wanted` random peers for this one. More candidates than that are drawn, since some may not fit; a swarm in
+    /// which most do not may yield fewer.
+    pub(crate) fn choose(&self, asker: &Asker<'_>, wanted: usize, random: &mut SmallRng) -> Vec<PeerAddress> {
+        let candidates = 2 * wanted + 8;
+        let chosen = self.draw(asker, wanted, candidates, random);
+        // The peers of one family may be few among many of the other.
+        if asker.one_family && chosen.len() < wanted && candidates < self.peers.len() {
+            return self.draw(asker, wanted, 8 * candidates, random);
+        }
+        chosen
+    }
+
+    fn draw(&self, asker: &Asker<'_>, wanted: usize, candidates: usize, random: &mut SmallRng) -> Vec<PeerAddress> {
         if wanted == 0 {
             return Vec::new();
         }
+        let &Asker { address, peer_id, seed, one_family } = asker;
         let reach = address.reach();
         let first = if seed { self.seeds } else { 0 };
         let range = self.peers.len() - first;
-        let fits =
-            |(key, peer): &(&Address, &Peer)| *key != address && peer.peer_id != *peer_id && key.reach() >= reach;
-        index::sample(random, range, range.min(2 * wanted + 8))
+        let fits = |(key, peer): &(&Address, &Peer)| {
+            let spoken = !one_family || key.is_v4() == address.is_v4();
+            *key != address && peer.peer_id != *peer_id && spoken && key.reach() >= reach
+        };
+        index::sample(random, range, range.min(candidates))
             .into_iter()
             .filter_map(|index| self.peers.get_index(first + index))
             .filter(fits)

@@ -13,10 +13,10 @@ use swarm_proto::native::{Name, NameError, NativeUrl};
 #[command(after_help = "\
 Examples:
   swarm tracker http --listen 0.0.0.0:6969
-  swarm tracker --http 0.0.0.0:6969 --native 0.0.0.0:6970 --state /var/lib/swarm/tracker
+  swarm tracker --http :6969 --udp :6969 --native :6970 --state /var/lib/swarm/tracker
   swarm tracker native --listen 0.0.0.0:6970 --log-json
 
-A peer that announces over one dialect is found over the other. Started on a terminal, the native
+A peer that announces over one dialect is found over the others. Started on a terminal, the native
 tracker has a console: type 'help'.")]
 pub(crate) struct TrackerArguments {
     /// One dialect only.
@@ -24,12 +24,19 @@ pub(crate) struct TrackerArguments {
     pub(crate) dialect: Option<Dialect>,
 
     /// Speak HTTP here.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, required_unless_present = "native")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, required_unless_present_any = ["udp", "native"])]
     pub(crate) http: Option<SocketAddr>,
+
+    /// Speak UDP here.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub(crate) udp: Option<SocketAddr>,
 
     /// Speak the native protocol here.
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
     pub(crate) native: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) datagrams: DatagramArguments,
 
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
@@ -40,6 +47,8 @@ pub(crate) struct TrackerArguments {
 pub(crate) enum Dialect {
     /// The announce protocol of BEP 3 over HTTP.
     Http(DialectArguments),
+    /// The announce protocol of BEP 15 over UDP.
+    Udp(UdpArguments),
     /// The native protocol, with catalogue, names and push.
     Native(DialectArguments),
 }
@@ -53,6 +62,25 @@ pub(crate) struct DialectArguments {
 
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
+}
+
+/// Arguments of `tracker udp`.
+#[derive(Args, Debug)]
+pub(crate) struct UdpArguments {
+    #[command(flatten)]
+    pub(crate) datagrams: DatagramArguments,
+
+    #[command(flatten)]
+    pub(crate) dialect: DialectArguments,
+}
+
+/// Options of the UDP dialect.
+#[derive(Args, Debug)]
+pub(crate) struct DatagramArguments {
+    /// Make connection ids with the key in this file (32 hex digits), so that trackers behind one name
+    /// know each other's; by default with one of its own.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) udp_key: Option<PathBuf>,
 }
 
 /// Options of every tracker.

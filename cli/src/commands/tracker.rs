@@ -1,12 +1,13 @@
-//! `tracker`: one store, one or two dialects, and a console for those who sit at it.
+//! `tracker`: one store, one to three dialects, and a console for those who sit at it.
 
 use crate::address::announce_address;
-use crate::args::tracker::{Dialect, ServiceArguments, TrackerArguments};
+use crate::args::tracker::{DatagramArguments, Dialect, ServiceArguments, TrackerArguments, UdpArguments};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::log::{self, Form, Usual};
 use crate::render::bars::Screen;
 use crate::render::output;
 use crate::signals::Stop;
+use anyhow::Context;
 use std::io::{IsTerminal, stdin, stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,25 +16,31 @@ use std::time::Instant;
 use swarm_tracker_core::{Maintenance, Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
 use swarm_tracker_native::{BindError, Config, Console, ConsoleReply, NativeTracker};
+use swarm_tracker_udp::{Key, UdpTracker, UdpTrackerConfig};
 use tokio::sync::{mpsc, watch};
 
 /// Lines typed ahead.
 const TYPED: usize = 16;
 
 /// The dialects to serve, each where it listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Listening {
     http: Option<SocketAddr>,
+    udp: Option<SocketAddr>,
     native: Option<SocketAddr>,
+}
+
+/// The dialects that are spoken.
+#[derive(Debug)]
+struct Servers {
+    http: Option<HttpTracker>,
+    udp: Option<UdpTracker>,
+    native: Option<NativeTracker>,
 }
 
 /// Serves until the user ends it.
 pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut Stop) -> Result<Exit, Failure> {
-    let (listening, service) = match &arguments.dialect {
-        Some(Dialect::Http(only)) => (Listening { http: Some(only.listen), native: None }, &only.service),
-        Some(Dialect::Native(only)) => (Listening { http: None, native: Some(only.listen) }, &only.service),
-        None => (Listening { http: arguments.http, native: arguments.native }, &arguments.service),
-    };
+    let (listening, service) = asked_for(arguments);
     let form = if service.log_json { Form::Json } else { Form::Text };
     let at_terminal = listening.native.is_some() && stdin().is_terminal() && stdout().is_terminal();
     // Whoever sits at the console asks for the log with `cat`; lines in between would tear what is typed.
@@ -47,15 +54,41 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
             tracing::info!(torrents = loaded.torrents, peers = loaded.peers, "state of an earlier run taken over");
         }
     }
-    let http = listening.http.map(|address| bind_http(address, &store)).transpose()?;
-    let native = listening.native.map(|address| bind_native(address, service, &store)).transpose()?;
-    announce(http.as_ref(), native.as_ref())?;
-    let console = native.as_ref().filter(|_| at_terminal).map(|native| Console::new(native.handle(), log));
+    let servers = Servers {
+        http: listening.http.map(|address| bind_http(address, &store)).transpose()?,
+        udp: listening.udp.map(|address| bind_udp(address, datagrams(arguments), &store)).transpose()?,
+        native: listening.native.map(|address| bind_native(address, service, &store)).transpose()?,
+    };
+    announce(&servers)?;
+    let console = servers.native.as_ref().filter(|_| at_terminal).map(|native| Console::new(native.handle(), log));
     let maintenance = Maintenance::start(store, service.state.clone()).or_exit(Exit::Other)?;
-    let outcome = serve(http, native, console, stop).await;
+    let outcome = serve(servers, console, stop).await;
     // Saves the state.
     drop(maintenance);
     outcome.map(|()| Exit::Done)
+}
+
+/// Where to speak what, and the options for all of it.
+fn asked_for(arguments: &TrackerArguments) -> (Listening, &ServiceArguments) {
+    let nowhere = Listening::default();
+    match &arguments.dialect {
+        Some(Dialect::Http(only)) => (Listening { http: Some(only.listen), ..nowhere }, &only.service),
+        Some(Dialect::Udp(UdpArguments { dialect: only, .. })) => {
+            (Listening { udp: Some(only.listen), ..nowhere }, &only.service)
+        }
+        Some(Dialect::Native(only)) => (Listening { native: Some(only.listen), ..nowhere }, &only.service),
+        None => {
+            let &TrackerArguments { http, udp, native, .. } = arguments;
+            (Listening { http, udp, native }, &arguments.service)
+        }
+    }
+}
+
+fn datagrams(arguments: &TrackerArguments) -> &DatagramArguments {
+    match &arguments.dialect {
+        Some(Dialect::Udp(only)) => &only.datagrams,
+        _ => &arguments.datagrams,
+    }
 }
 
 /// The state is saved much later: that its folder is not there is better told at once.
@@ -87,17 +120,40 @@ fn bind_http(address: SocketAddr, store: &Arc<Store>) -> Result<HttpTracker, Fai
     Ok(tracker)
 }
 
+fn bind_udp(address: SocketAddr, options: &DatagramArguments, store: &Arc<Store>) -> Result<UdpTracker, Failure> {
+    let key = options.udp_key.as_deref().map(read_key).transpose()?;
+    let config = UdpTrackerConfig { listen: vec![address], key, ..UdpTrackerConfig::default() };
+    let tracker = UdpTracker::bind(config, Arc::clone(store)).or_exit(Exit::Network)?;
+    tracing::info!(address = %tracker.local_addr(), "UDP tracker listens");
+    Ok(tracker)
+}
+
+/// Reads a key of 32 hexadecimal digits.
+fn read_key(path: &Path) -> Result<Key, Failure> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    Key::from_hex(text.or_exit(Exit::Disk)?.trim()).ok_or_else(|| {
+        let problem = format!(
+            "{} is no key: 32 hexadecimal digits are one, as 'openssl rand -hex 16' makes them",
+            path.display()
+        );
+        Failure::new(Exit::Usage, problem)
+    })
+}
+
 fn bind_native(address: SocketAddr, service: &ServiceArguments, store: &Arc<Store>) -> Result<NativeTracker, Failure> {
     let config = Config { catalogue_file: service.state.as_deref().map(catalogue_file), ..Config::new(address) };
     NativeTracker::bind(config, Arc::clone(store)).map_err(bind_failure)
 }
 
 /// Prints the announce URLs, once all of them are good.
-fn announce(http: Option<&HttpTracker>, native: Option<&NativeTracker>) -> Result<(), Failure> {
-    if let Some(http) = http {
+fn announce(servers: &Servers) -> Result<(), Failure> {
+    if let Some(http) = &servers.http {
         output::result(&format!("http://{}/announce", announce_address(http.local_addr())))?;
     }
-    if let Some(native) = native {
+    if let Some(udp) = &servers.udp {
+        output::result(&format!("udp://{}/announce", announce_address(udp.local_addr())))?;
+    }
+    if let Some(native) = &servers.native {
         output::result(&format!("native://{}", announce_address(native.local_addr())))?;
     }
     Ok(())
@@ -117,12 +173,8 @@ fn catalogue_file(state: &Path) -> PathBuf {
 }
 
 /// Serves until the user says at the console or by a signal that it is enough.
-async fn serve(
-    http: Option<HttpTracker>,
-    native: Option<NativeTracker>,
-    console: Option<Console>,
-    stop: &mut Stop,
-) -> Result<(), Failure> {
+async fn serve(servers: Servers, console: Option<Console>, stop: &mut Stop) -> Result<(), Failure> {
+    let Servers { http, udp, native } = servers;
     let (close, closing) = watch::channel(false);
     let closed = || {
         let mut closing = closing.clone();
@@ -132,6 +184,18 @@ async fn serve(
     let serve_http = async {
         if let Some(http) = http {
             http.serve(closed()).await;
+        }
+    };
+    let serve_udp = async {
+        match udp {
+            Some(udp) => {
+                let served = udp.serve(closed()).await;
+                if served.is_err() {
+                    close.send_replace(true);
+                }
+                served.context("cannot serve UDP").or_exit(Exit::Other)
+            }
+            None => Ok(()),
         }
     };
     let serve_native = async {
@@ -144,11 +208,12 @@ async fn serve(
         tokio::select! {
             () = stop.requested() => {}
             () = converse(console) => {}
+            () = closed() => {}
         }
         close.send_replace(true);
     };
-    let ((), saved, ()) = tokio::join!(serve_http, serve_native, wait);
-    saved
+    let ((), answered, saved, ()) = tokio::join!(serve_http, serve_udp, serve_native, wait);
+    answered.and(saved)
 }
 
 /// Reads commands until one says that it is enough. Without a console, or at the end of its input, waits for ever.

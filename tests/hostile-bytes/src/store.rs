@@ -150,7 +150,7 @@ impl World {
             left: u64::from(kind & 4 == 0),
             event: [Regular, Started, Completed, Stopped][usize::from(kind & 3)],
             num_want: num_want(input),
-            dialect: if kind & 8 == 0 { Dialect::Http } else { Dialect::Native },
+            dialect: [Dialect::Http, Dialect::Udp, Dialect::Native, Dialect::Native][usize::from(kind >> 3 & 3)],
         };
         let before = self.store.stats();
         let reply = self.store.announce(self.now(), &request);
@@ -286,6 +286,7 @@ fn check_choice(request: &StoreAnnounce, chosen: &[PeerAddress], torrent: &Torre
             && **address != asker
             && peer.peer_id != request.peer_id
             && Reach::of(address.ip()) >= Reach::of(asker.ip())
+            && (request.dialect != Dialect::Udp || address.is_ipv4() == asker.is_ipv4())
     };
     let fitting: BTreeMap<SocketAddr, PeerId> =
         torrent.peers.iter().filter(fits).map(|(address, peer)| (*address, peer.peer_id)).collect();

@@ -52,6 +52,30 @@ fn leechers_get_all_and_seeds_get_leechers() {
 }
 
 #[test]
+fn over_udp_peers_of_the_same_family_are_found_however_few_they_are() {
+    let (store, now) = store(StoreConfig::default());
+    let at = |n: u16, address: &str| StoreAnnounce { address: address.parse().unwrap(), ..announce(n, 9) };
+    for n in 0..400 {
+        store.announce(now, &announce(n, 9)).unwrap();
+    }
+    let few: HashSet<SocketAddr> = (1..=9)
+        .map(|n| at(500 + n, &format!("[2001:db8::{n}]:1")))
+        .map(|peer| {
+            store.announce(now, &peer).unwrap();
+            peer.address
+        })
+        .collect();
+    let asker = |dialect| StoreAnnounce { dialect, num_want: Some(30), ..at(600, "[2001:db8::a]:1") };
+    let reply = store.announce(now, &asker(Dialect::Udp)).unwrap();
+    assert_eq!((addresses(&reply), reply.incomplete), (few, 410), "all of them, and all are counted");
+    let both = store.announce(now, &asker(Dialect::Http)).unwrap();
+    assert!(both.peers.iter().any(|peer| peer.address.is_ipv4()));
+    let v4 = StoreAnnounce { dialect: Dialect::Udp, num_want: None, ..announce(700, 9) };
+    let reply = store.announce(now, &v4).unwrap();
+    assert!(reply.peers.len() == DEFAULT_PEERS && reply.peers.iter().all(|peer| peer.address.is_ipv4()));
+}
+
+#[test]
 fn nobody_gets_themselves() {
     let (store, now) = store(StoreConfig::default());
     let here = announce(1, 5);
