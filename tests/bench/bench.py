@@ -19,7 +19,7 @@ import scale  # noqa: F401
 import many  # noqa: F401
 import report
 from rows import ROWS
-from world import Scratch, machine, versions
+from world import Scratch, machine, sweep, versions
 
 
 def arguments():
@@ -32,13 +32,14 @@ def arguments():
     parser.add_argument('--results', default='target/bench-results', help='folder of the results, a JSON file a row')
     parser.add_argument('--scratch', default='/dev/shm/swarm-bench', help='folder in memory for payloads and copies')
     parser.add_argument('--markdown', metavar='FILE', help='write the table of all results there, such as docs/benchmarks.md')
+    parser.add_argument('--insert', metavar='FILE', help='put the table between the marks of a document, such as README.md')
     parser.add_argument('--only-report', action='store_true', help='run nothing')
     return parser.parse_args()
 
 
 def measure(row, options, scratch):
     """All runs of a row: each contestant once, then each again, so that all see the same machine."""
-    runs, errors = {name: [] for name in row.contestants}, []
+    runs, errors, load = {name: [] for name in row.contestants}, [], os.getloadavg()[0]
     for number in range(1 if options.quick else options.runs):
         for name, contestant in row.contestants.items():
             if number >= row.at_most.get(name, options.runs):
@@ -52,7 +53,7 @@ def measure(row, options, scratch):
                 traceback.print_exc()
                 errors.append(f'{name}: {error}')
             gc.collect()
-    return {'row': row.name, 'quick': options.quick, 'runs': runs, 'errors': errors, 'machine': machine(),
+    return {'row': row.name, 'quick': options.quick, 'runs': runs, 'errors': errors, 'load': load, 'machine': machine(),
             'versions': versions(), 'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC')}
 
 
@@ -65,6 +66,7 @@ def main():
     os.makedirs(options.results, exist_ok=True)
     path = lambda row: f'{options.results}/{row.name}.json'
     chosen = [row for row in ROWS if row.name in wanted or not wanted and (options.again or not os.path.exists(path(row)))]
+    sweep(options.scratch)
     scratch = Scratch(f'{options.scratch}-{os.getpid()}')
     failed = False
     try:
@@ -83,7 +85,12 @@ def main():
     if options.markdown:
         with open(options.markdown, 'w') as out:
             out.write(text)
-    else:
+    if options.insert:
+        with open(options.insert) as document:
+            changed = report.insert(document.read(), ROWS, results)
+        with open(options.insert, 'w') as document:
+            document.write(changed)
+    if not options.markdown and not options.insert:
         print(text)
     sys.exit(1 if failed else 0)
 

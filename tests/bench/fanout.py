@@ -81,18 +81,18 @@ def eight(samples):
     return line(samples, '1 → 8 over 80 Mbit/s links: last leecher / fluid limit', 1.20)
 
 
-@row('fanout-24', '1 → 24, the same links', clients(ALL, [80], [80] * 24, 64), at_most={'aria2': 2, 'libtorrent': 2})
+@row('fanout-24', '1 → 24, the same links', clients(ALL, [80], [80] * 24, 64), at_most={'aria2': 1, 'libtorrent': 1})
 def twenty_four(samples):
     return line(samples, '1 → 24 over 80 Mbit/s links: last leecher / fluid limit', 1.25)
 
 
 @row('unequal', '3 seeds behind 20, 40 and 80 Mbit/s → 6 leechers behind 80 Mbit/s',
-     clients(ALL[:2], [20, 40, 80], [80] * 6, 64))
+     clients(ALL[:2], [20, 40, 80], [80] * 6, 64), at_most={'aria2': 2})
 def unequal(samples):
     return line(samples, '3 seeds of unequal links (20, 40, 80 Mbit/s) → 6 leechers: last leecher / fluid limit', 1.25)
 
 
 @row('joining', '1 → 8, a leecher more each second, 80 Mbit/s links',
-     clients(ALL[:2], [80], [80] * 8, 64, join_every_s=1))
+     clients(ALL[:2], [80], [80] * 8, 64, join_every_s=1), at_most={'aria2': 2})
 def joining(samples):
     return line(samples, '8 leechers that join one by one, each second: the slowest leecher / what its link takes', 1.25)

@@ -1,6 +1,8 @@
 """The table of all results, for docs/benchmarks.md."""
 from rows import Samples
 
+BEGIN, END = '<!-- benchmarks -->', '<!-- end of benchmarks -->'
+
 HEAD = """# Benchmarks
 
 What it costs to move, verify and prepare bytes, beside other clients and beside the *floor*: `sendfile` on one side; receive,
@@ -31,30 +33,46 @@ FOOT = """
 
 
 def markdown(rows, results):
-    parts = [HEAD]
+    """The page."""
+    lines, troubles = table(rows, results)
+    parts = [HEAD, *remarks(results), *lines]
+    if troubles:
+        parts.append('\nRuns that failed, and are in no figure:\n\n' + '\n'.join(troubles))
+    return '\n'.join([*parts, FOOT, provenance(rows, results)])
+
+
+def insert(text, rows, results):
+    """A document with the table between its marks."""
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    return '\n'.join([before + BEGIN, *remarks(results), *table(rows, results)[0], END + after])
+
+
+def remarks(results):
     if any(result['quick'] for result in results.values()):
-        parts.append('**Made with `--quick`: small payloads and a single run. Not to be quoted.**\n')
-    parts.append('| what | swarm | beside it | goal | reached |\n| --- | --- | --- | --- | --- |')
+        return ['**Made with `--quick`: small payloads and a single run. Not to be quoted.**\n']
+    return []
+
+
+def table(rows, results):
+    """The lines of the table, and what went wrong."""
+    lines = ['| what | swarm | beside it | goal | reached |', '| --- | --- | --- | --- | --- |']
     troubles = []
     for row in rows:
         result = results.get(row.name)
         if not result:
-            parts.append(f'| {row.about} | not run | | | |')
+            lines.append(f'| {row.about} | not run | | | |')
             continue
-        try:
-            lines = row.lines(Samples(result['runs']))
-        except Exception as error:
-            lines = []
-            parts.append(f'| {row.about} | failed | | | no: {type(error).__name__} |')
-        for line in lines:
-            reached = {True: 'yes', False: '**no**', None: '-'}[line.reached]
-            parts.append(f'| {line.what} | {line.ours} | {line.rivals} | {line.goal} | {reached} |')
         troubles += [f'- {row.name}: {error}' for error in result['errors']]
-    if troubles:
-        parts.append('\nRuns that failed, and are in no figure:\n\n' + '\n'.join(troubles))
-    parts.append(FOOT)
-    parts.append(provenance(rows, results))
-    return '\n'.join(parts)
+        try:
+            made = row.lines(Samples(result['runs']))
+        except Exception as error:
+            lines.append(f'| {row.about} | failed | | | no: {type(error).__name__} |')
+            continue
+        for line in made:
+            reached = {True: 'yes', False: '**no**', None: '-'}[line.reached]
+            lines.append(f'| {line.what} | {line.ours} | {line.rivals} | {line.goal} | {reached} |')
+    return lines, troubles
 
 
 def provenance(rows, results):
@@ -62,12 +80,13 @@ def provenance(rows, results):
     lines = ['## What was run', '']
     for key in sorted({json_key(result) for result in results.values()}):
         lines.append(f'- {key}')
-    lines += ['', '| row | runs | when (seconds taken) |', '| --- | --- | --- |']
+    lines += ['', 'Load is that of the minute before a row, by which a machine shows that it is not busy with anything else.', '',
+              '| row | runs | when (seconds taken) | load |', '| --- | --- | --- | --- |']
     for row in rows:
         if result := results.get(row.name):
             counts = {len(runs) for runs in result['runs'].values()}
             runs = str(*counts) if len(counts) == 1 else ', '.join(f'{who} {len(it)}' for who, it in result['runs'].items())
-            lines.append(f'| {row.name} | {runs} | {result["date"]} ({result.get("took_s", "?")}) |')
+            lines.append(f'| {row.name} | {runs} | {result["date"]} ({result["took_s"]}) | {result["load"]:.1f} |')
     return '\n'.join(lines) + '\n'
 
 

@@ -2,9 +2,11 @@
 
 Figures are comparable only within one session on one machine: that is why every row has rivals or the floor in it.
 """
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,8 @@ import time
 
 SWARM = os.path.abspath(os.environ.get('SWARM', 'target/release/swarm'))
 TOOLS = os.path.abspath(os.environ.get('BENCH_TOOLS', 'target/release'))
-PREFIX = f'swarm-bm{os.getpid()}'
+FAMILY = 'swarm-bm'
+PREFIX = f'{FAMILY}{os.getpid()}'
 TICKS = os.sysconf('SC_CLK_TCK')
 GIB = 1 << 30
 
@@ -245,6 +248,19 @@ class World:
         names = [f'{PREFIX}-br', *(f'{PREFIX}-{index}' for index in range(self.count))]
         for name in names:
             subprocess.run(['ip', 'netns', 'del', name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def sweep(scratch):
+    """Takes away what runs that were killed have left: hosts, and folders in memory."""
+    alive = lambda pid: os.path.exists(f'/proc/{pid}')
+    spaces = os.listdir('/run/netns') if os.path.isdir('/run/netns') else []
+    for name in spaces:
+        left = re.fullmatch(rf'{FAMILY}(\d+)-\w+', name)
+        if left and not alive(left[1]):
+            subprocess.run(['ip', 'netns', 'del', name])
+    for path in glob.glob(f'{scratch}-*'):
+        if not alive(path.rsplit('-', 1)[1]):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 TRACKER = f'http://{World.ip(0)}:6969/announce'

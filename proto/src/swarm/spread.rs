@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 const AHEAD_S: u64 = 1;
 /// ...but at least so many, for the next comes with the first request...
 const LEAST_AHEAD: usize = 2;
-/// ...and at most so many: a peer that leaves or falls back must not sit on pieces that nobody else gets.
+/// ...and at most so many: a peer that leaves or falls back must not sit on pieces that nobody else gets...
 const MOST_AHEAD: usize = 8;
+/// ...or what it gets in this time, for a suggestion is answered a round trip later: with eight pieces of 1 MiB for each
+/// round trip of 100 ms, a third of a link of 1 Gbit/s would idle.
+const AHEAD_AT_MOST_MS: u64 = 200;
 /// Pieces that a choked peer may finish, beside what any beginner may take.
 const MOST_ALLOWED: usize = 32;
 /// Random probes for a piece that belongs to nobody, before all are looked at in order.
@@ -135,9 +138,8 @@ impl Swarm {
             return;
         }
         while let Some(peer) = self.peers.get(&key) {
-            let rate = peer.upload.rate.rate(now);
-            let ahead = usize::try_from(rate * AHEAD_S / u64::from(self.geometry.piece_length())).unwrap_or(MOST_AHEAD);
-            if !peer.reserved.fast || peer.upload.suggested.len() >= ahead.clamp(LEAST_AHEAD, MOST_AHEAD) {
+            let ahead = suggestions_ahead(peer.upload.rate.rate(now), self.geometry.piece_length());
+            if !peer.reserved.fast || peer.upload.suggested.len() >= ahead {
                 return;
             }
             let Some(piece) = self.unowned_piece() else { return };
@@ -161,5 +163,26 @@ impl Swarm {
         let order = probes.into_iter().chain((0..searched).map(|offset| (start + offset) % pieces));
         let free = |piece: &PieceIndex| !self.spread.elsewhere.has(*piece) && !self.spread.owners.contains_key(piece);
         order.filter_map(|index| self.geometry.piece(index)).find(free)
+    }
+}
+
+/// Suggestions ahead of what a peer has begun, by the bytes a second that it gets from us.
+fn suggestions_ahead(rate: u64, piece_length: u32) -> usize {
+    let pieces = |bytes: u64| usize::try_from(bytes / u64::from(piece_length)).unwrap_or(MOST_AHEAD);
+    let usual = pieces(rate.saturating_mul(AHEAD_S)).clamp(LEAST_AHEAD, MOST_AHEAD);
+    usual.max(pieces(rate / 1_000 * AHEAD_AT_MOST_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_suggested_ahead_fills_a_long_link() {
+        const MIB: u32 = 1 << 20;
+        assert_eq!([0, 3_000_000, 10_000_000].map(|rate| suggestions_ahead(rate, MIB)), [2, 2, 8]);
+        assert_eq!(suggestions_ahead(10_000_000, MIB / 4), 8, "no more at 80 Mbit/s");
+        // At 1 Gbit/s, twice what is on the way within 100 ms.
+        assert_eq!(suggestions_ahead(125_000_000, MIB), 23);
     }
 }
