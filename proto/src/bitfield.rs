@@ -4,44 +4,60 @@ use crate::geometry::PieceIndex;
 use crate::walk;
 use bitvec::prelude::{BitVec, Msb0};
 
-/// Which pieces somebody has. Its length is that of the torrent for ever; spare bits are always zero.
+/// Which pieces somebody has. Its length is that of the torrent for ever.
 ///
-/// Beside the bits it knows which words of 64 pieces are not empty, and which are not full, so that the few pieces that
-/// are of interest among millions are found without a walk over all.
+/// Most peers have all pieces or none, so only what is between the two takes memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bitfield {
-    bits: BitVec<u8, Msb0>,
+    pieces: u32,
     ones: u32,
+    /// Nothing while the set is empty or full.
+    held: Option<Box<Held>>,
+}
+
+/// The bits of a set. Beside them stands which words of 64 pieces are not empty, and which are not full, so that the few
+/// pieces that are of interest among millions are found without a walk over all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Held {
+    /// Spare bits are always zero.
+    bits: BitVec<u8, Msb0>,
     /// A bit for each word that has a piece, the first in the highest bit...
     some: Box<[u64]>,
     /// ...and for each that lacks one.
     lacking: Box<[u64]>,
 }
 
-impl Bitfield {
-    /// No pieces of a torrent of so many.
-    pub fn empty(pieces: u32) -> Self {
-        Self::of(BitVec::repeat(false, pieces as usize), 0)
-    }
-
-    /// All pieces of a torrent of so many.
-    pub fn full(pieces: u32) -> Self {
-        let mut bits = BitVec::repeat(true, pieces as usize);
-        bits.set_uninitialized(false);
-        Self::of(bits, pieces)
-    }
-
-    /// A set of so many pieces.
-    fn of(bits: BitVec<u8, Msb0>, ones: u32) -> Self {
+impl Held {
+    fn new(bits: BitVec<u8, Msb0>) -> Self {
         let marks = bits.len().div_ceil(64 * 64);
-        let mut set = Self { bits, ones, some: vec![0; marks].into(), lacking: vec![0; marks].into() };
-        (0..set.words()).for_each(|word| set.mark(word));
-        set
+        let mut held = Self { bits, some: vec![0; marks].into(), lacking: vec![0; marks].into() };
+        (0..held.bits.len().div_ceil(64)).for_each(|word| held.mark(word));
+        held
+    }
+
+    fn word(&self, word: usize) -> u64 {
+        let bytes = self.bits.as_raw_slice();
+        let start = word.saturating_mul(8);
+        if let Some(chunk) = bytes.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
+            return u64::from_be_bytes(*chunk);
+        }
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(bytes.iter().skip(start)) {
+            *to = *from;
+        }
+        u64::from_be_bytes(last)
+    }
+
+    fn set(&mut self, piece: PieceIndex, value: bool) {
+        if let Some(mut bit) = self.bits.get_mut(piece.as_usize()) {
+            *bit = value;
+        }
+        self.mark(piece.as_usize() / 64);
     }
 
     /// Brings what is known of a word up to date.
     fn mark(&mut self, word: usize) {
-        let (bits, all) = (self.word(word), self.full_word(word));
+        let (bits, all) = (self.word(word), full_word(self.bits.len(), word));
         let (index, bit) = (word / 64, 1 << (63 - word % 64));
         let put = |marks: &mut [u64], is_set: bool| {
             if let Some(mark) = marks.get_mut(index) {
@@ -51,14 +67,39 @@ impl Bitfield {
         put(&mut self.some, bits != 0);
         put(&mut self.lacking, bits != all);
     }
+}
 
-    /// A word of all pieces that it may have.
-    fn full_word(&self, word: usize) -> u64 {
-        match self.bits.len().saturating_sub(word.saturating_mul(64)) {
-            0 => 0,
-            rest @ 1..64 => !(u64::MAX >> rest),
-            _ => u64::MAX,
-        }
+/// A word of all pieces that it may have.
+fn full_word(pieces: usize, word: usize) -> u64 {
+    match pieces.saturating_sub(word.saturating_mul(64)) {
+        0 => 0,
+        rest @ 1..64 => !(u64::MAX >> rest),
+        _ => u64::MAX,
+    }
+}
+
+/// The bits of a set of none or of all.
+fn uniform(pieces: u32, value: bool) -> BitVec<u8, Msb0> {
+    let mut bits = BitVec::repeat(value, pieces as usize);
+    bits.set_uninitialized(false);
+    bits
+}
+
+impl Bitfield {
+    /// No pieces of a torrent of so many.
+    pub fn empty(pieces: u32) -> Self {
+        Self { pieces, ones: 0, held: None }
+    }
+
+    /// All pieces of a torrent of so many.
+    pub fn full(pieces: u32) -> Self {
+        Self { pieces, ones: pieces, held: None }
+    }
+
+    fn of(pieces: u32, bits: BitVec<u8, Msb0>) -> Self {
+        let ones = u32::try_from(bits.count_ones()).unwrap_or(u32::MAX);
+        let held = (ones != 0 && ones != pieces).then(|| Box::new(Held::new(bits)));
+        Self { pieces, ones, held }
     }
 
     /// The body of a `bitfield` message: exactly as many bytes as the pieces need and no spare bit set, or nothing.
@@ -72,20 +113,23 @@ impl Bitfield {
             return None;
         }
         bits.truncate(pieces as usize);
-        let ones = u32::try_from(bits.count_ones()).ok()?;
-        Some(Self::of(bits, ones))
+        Some(Self::of(pieces, bits))
     }
 
     /// The body of a `bitfield` message.
     pub fn to_wire(&self) -> Vec<u8> {
-        let mut bytes = self.bits.clone();
+        let mut bytes = self.bits();
         bytes.set_uninitialized(false);
         bytes.into_vec()
     }
 
+    fn bits(&self) -> BitVec<u8, Msb0> {
+        self.held.as_ref().map_or_else(|| uniform(self.pieces, self.ones > 0), |held| held.bits.clone())
+    }
+
     /// Number of pieces of the torrent.
     pub fn pieces(&self) -> u32 {
-        u32::try_from(self.bits.len()).unwrap_or(u32::MAX)
+        self.pieces
     }
 
     /// Number of pieces in the set.
@@ -100,12 +144,15 @@ impl Bitfield {
 
     /// Whether every piece is in the set.
     pub fn is_full(&self) -> bool {
-        self.ones == self.pieces()
+        self.ones == self.pieces
     }
 
     /// Whether this piece is in the set; false for a piece of another, larger torrent.
     pub fn has(&self, piece: PieceIndex) -> bool {
-        self.bits.get(piece.as_usize()).is_some_and(|bit| *bit)
+        match &self.held {
+            Some(held) => held.bits.get(piece.as_usize()).is_some_and(|bit| *bit),
+            None => self.ones > 0 && piece.as_u32() < self.pieces,
+        }
     }
 
     /// Puts a piece in; true if it was not there before.
@@ -119,60 +166,89 @@ impl Bitfield {
     }
 
     fn set(&mut self, piece: PieceIndex, value: bool) -> bool {
-        let Some(mut bit) = self.bits.get_mut(piece.as_usize()) else { return false };
-        let changed = *bit != value;
-        *bit = value;
-        drop(bit);
-        if changed {
-            self.ones = if value { self.ones + 1 } else { self.ones - 1 };
-            self.mark(piece.as_usize() / 64);
+        if piece.as_u32() >= self.pieces || self.has(piece) == value {
+            return false;
         }
-        changed
+        self.ones = if value { self.ones + 1 } else { self.ones - 1 };
+        if self.is_empty() || self.is_full() {
+            self.held = None;
+        } else {
+            // The first piece of an empty set comes, or the first of a full one goes.
+            let held = self.held.get_or_insert_with(|| Box::new(Held::new(uniform(self.pieces, !value))));
+            held.set(piece, value);
+        }
+        true
     }
 
     /// 64 pieces from `64 * word` on, the first of them in the highest bit; 0 behind the end. For walks over many pieces.
     pub(crate) fn word(&self, word: usize) -> u64 {
-        let bytes = self.bits.as_raw_slice();
-        let start = word.saturating_mul(8);
-        if let Some(chunk) = bytes.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
-            return u64::from_be_bytes(*chunk);
+        match &self.held {
+            Some(held) => held.word(word),
+            None if self.is_empty() => 0,
+            None => full_word(self.pieces as usize, word),
         }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(bytes.iter().skip(start)) {
-            *to = *from;
-        }
-        u64::from_be_bytes(last)
     }
 
     /// Number of [`words`](Self::word) that hold the set.
     pub(crate) fn words(&self) -> usize {
-        self.bits.len().div_ceil(64)
+        (self.pieces as usize).div_ceil(64)
     }
 
     /// The pieces that are in either set; both of the same torrent.
     pub(crate) fn union(&self, other: &Self) -> Self {
-        let mut bits = self.bits.clone();
-        bits |= &other.bits;
-        let ones = u32::try_from(bits.count_ones()).unwrap_or(u32::MAX);
-        Self::of(bits, ones)
+        if self.is_full() || other.is_empty() {
+            return self.clone();
+        }
+        if other.is_full() || self.is_empty() {
+            return other.clone();
+        }
+        let mut bits = self.bits();
+        bits |= &other.bits();
+        Self::of(self.pieces, bits)
     }
 
     /// Numbers of the pieces that are in this set and not in the other, ascending.
     pub(crate) fn beyond(&self, other: &Self) -> impl Iterator<Item = u32> {
-        self.beyond_from(other, 0, self.pieces())
+        self.beyond_from(other, 0, self.pieces)
     }
 
     /// As [`Bitfield::beyond`], from one piece on and up to another.
     pub(crate) fn beyond_from(&self, other: &Self, start: u32, end: u32) -> impl Iterator<Item = u32> {
-        let marks = |marks: &[u64], index: usize| marks.get(index).copied().unwrap_or(0);
-        let mark = move |index| marks(&self.some, index) & marks(&other.lacking, index);
+        let mark = |index| self.some(index) & other.lacking(index);
         walk::marked_pieces_from(start, end, mark, |word| self.word(word) & !other.word(word))
     }
 
-    /// Numbers of the pieces in the set, ascending. From one end only: see [`Bitfield::from_wire`] for what bitvec does at
-    /// the other.
+    /// A bit for each of 64 words that may have a piece.
+    fn some(&self, index: usize) -> u64 {
+        match &self.held {
+            Some(held) => held.some.get(index).copied().unwrap_or(0),
+            None => {
+                if self.is_empty() {
+                    0
+                } else {
+                    u64::MAX
+                }
+            }
+        }
+    }
+
+    /// A bit for each of 64 words that may lack one.
+    fn lacking(&self, index: usize) -> u64 {
+        match &self.held {
+            Some(held) => held.lacking.get(index).copied().unwrap_or(0),
+            None => {
+                if self.is_full() {
+                    0
+                } else {
+                    u64::MAX
+                }
+            }
+        }
+    }
+
+    /// Numbers of the pieces in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.bits.iter_ones().filter_map(|index| u32::try_from(index).ok())
+        walk::marked_pieces_from(0, self.pieces, |index| self.some(index), |word| self.word(word))
     }
 }
 
@@ -208,7 +284,7 @@ mod tests {
         for pieces in [1, 63, 64, 65, 4_095, 4_096, 4_097, 10_000] {
             let geometry = Geometry::new(u64::from(pieces), 1).unwrap();
             let (mut few, mut many) = (Bitfield::empty(pieces), Bitfield::full(pieces));
-            assert!(few.some.iter().all(|marks| *marks == 0) && many.lacking.iter().all(|marks| *marks == 0));
+            assert!(few.held.is_none() && many.held.is_none(), "none and all take no memory");
             for number in [0, pieces / 2, pieces - 1] {
                 let piece = geometry.piece(number).unwrap();
                 few.insert(piece);
@@ -228,6 +304,11 @@ mod tests {
                 few.insert(geometry.piece(number).unwrap());
             }
             assert_eq!(few, Bitfield::full(pieces));
+            assert!(few.held.is_none());
+            for number in 0..pieces {
+                few.remove(geometry.piece(number).unwrap());
+            }
+            assert_eq!(few, Bitfield::empty(pieces));
         }
     }
 
