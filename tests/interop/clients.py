@@ -23,7 +23,9 @@ def libtorrent(mode, metainfo, directory, port):
 
 def aria2(mode, metainfo, directory, port):
     ending = ['--seed-time=0'] if mode == 'fetch' else ['--seed-ratio=0.0', '--check-integrity=true', '-V']
-    return ['aria2c', '-q', '--enable-dht=false', '--bt-enable-lpd=false', '--enable-peer-exchange=false',
+    # Without a DHT, which knows nobody here, aria2 has no socket to ask UDP trackers by.
+    dht = ['--enable-dht=true', f'--dht-listen-port={port}', f'--dht-file-path={directory}.dht']
+    return ['aria2c', '-q', *dht, '--bt-enable-lpd=false', '--enable-peer-exchange=false',
             '--file-allocation=none', f'--listen-port={port}', '-d', directory, *ending, metainfo]
 
 

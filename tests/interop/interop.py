@@ -65,13 +65,14 @@ def same(folder, copy, name, fetcher=swarm):
 def start_tracker(hosts, kind, info_hash):
     """Starts a tracker on its host; returns the process."""
     address, log = Hosts.ip(TRACKER_HOST), f'{ROOT}/tracker.log'
-    if kind == 'opentracker':
+    if kind.startswith('opentracker'):
         with open(f'{ROOT}/whitelist', 'w') as out:  # Debian's build answers for listed torrents only
             out.write(info_hash + '\n')
         os.chmod(ROOT, 0o755)
         argv = ['opentracker', '-w', f'{ROOT}/whitelist', '-i', address, '-p', HTTP_PORT, '-P', HTTP_PORT]
     else:
-        argv = [SWARM, 'tracker', '--http', f'{address}:{HTTP_PORT}', '--native', f'{address}:{NATIVE_PORT}']
+        argv = [SWARM, 'tracker', '--http', f'{address}:{HTTP_PORT}', '--udp', f'{address}:{HTTP_PORT}',
+                '--native', f'{address}:{NATIVE_PORT}']
     process = hosts.start(TRACKER_HOST, argv, log)
     wait_for(lambda: listens(hosts, HTTP_PORT), 10, f'{kind} to listen')
     return process
@@ -92,8 +93,10 @@ def wait_for(condition, limit_s, what):
 
 
 def tracker_url(kind):
-    scheme, port, path = ('native', NATIVE_PORT, '') if kind == 'native' else ('http', HTTP_PORT, '/announce')
-    return f'{scheme}://{Hosts.ip(TRACKER_HOST)}:{port}{path}'
+    host = Hosts.ip(TRACKER_HOST)
+    if kind == 'native':
+        return f'native://{host}:{NATIVE_PORT}'
+    return f'{"udp" if kind.endswith("udp") else "http"}://{host}:{HTTP_PORT}/announce'
 
 
 def make_metainfo(folder, name, kind):
@@ -189,11 +192,11 @@ def cases(folder):
         yield f'our metainfo of {name} as others read it', lambda name=name: agree_on_ours(folder, name)
         yield f'metainfo of others for {name} as we read it', lambda name=name: agree_on_theirs(folder, name)
     yield 'the same info hash as mktorrent', lambda: same_hash_as_others(folder, 'payload.bin')
-    for kind in ('opentracker', 'http', 'native'):
+    for kind in ('opentracker', 'opentracker-udp', 'http', 'udp', 'native'):
         yield (f'swarm -> swarm over {kind}',
                lambda kind=kind: transfer(folder, 'payload.bin', kind, swarm, swarm))
     for client_name, client in CLIENTS.items():
-        for kind in ('opentracker', 'http'):
+        for kind in ('opentracker', 'http', 'udp'):
             yield (f'swarm -> {client_name} over {kind}',
                    lambda kind=kind, client=client: transfer(folder, 'payload.bin', kind, swarm, client))
             yield (f'{client_name} -> swarm over {kind}',
