@@ -27,9 +27,9 @@
 //!
 //! How a block travels: its bytes go from the socket straight into the buffer in which they stay (`connection`), to the
 //! one task that owns the torrent's state machine (`torrent`), are hashed and written by a thread that may block
-//! ([`disk`]), and leave from the page cache by `sendfile`. The state machine has no lock. What connections share (free
-//! buffers, open files, rate limits, what is known of each file) is locked for moments, at the longest for one look at a
-//! file's times four times a second. Every queue is bounded.
+//! ([`disk`]), and leave from the page cache a run of blocks at a time. The state machine has no lock. What connections
+//! share (free buffers, open files, rate limits, what is known of each file) is locked for moments, at the longest for one
+//! look at a file's times four times a second. Every queue is bounded.
 
 mod buffer;
 mod connection;

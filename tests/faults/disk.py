@@ -85,8 +85,7 @@ def overwritten(box):
 
 @case('a file under a seed is cut off', 'never zero bytes as data; the torrent is checked again')
 def cut_off(box):
-    # Limited where it is sent: what waits in the socket of a receiver on the same machine are still the file's own pages,
-    # which the kernel zeroes where the cut falls within one, and nobody can take them back.
+    # Limited, so that the cut comes in the middle.
     payload, meta, seed = seeding(box, 4_000_000, options=['--up-limit', '1M'])
     fetch = box.fetch(meta, '--peer', f'127.0.0.1:{seed.port}')
     wait_for(lambda: (pieces(fetch) or 0) >= 4, 10, 'some pieces')

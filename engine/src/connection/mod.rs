@@ -7,16 +7,19 @@
 pub(crate) mod handshake;
 mod line;
 mod receive;
+mod run;
 mod send;
 
 pub(crate) use line::Line;
-pub(crate) use send::{Outbound, Source, Span};
+pub(crate) use run::Span;
+pub(crate) use send::{Outbound, Source};
 
 use crate::buffer::{BlockBuffer, BlockPool};
 use crate::limiter::RateLimiter;
 use line::Inbox;
 use receive::{Inbound, Receiver};
-use send::{SendError, Sender, Sent, Turn, message_cost};
+use run::Run;
+use send::{Means, SendError, Sender, Sent, Turn, message_cost};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +29,7 @@ use swarm_proto::swarm::PeerFault;
 use swarm_proto::wire::Message;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 /// Bytes that a batch may hold before it must be handed over.
@@ -73,6 +77,9 @@ pub(crate) struct Shared<S> {
     pub(crate) batches: mpsc::Sender<Batch>,
 }
 
+/// A run that somebody read for us, or the block at which that failed.
+type Read = (Run, Result<(), (Block, io::Error)>);
+
 /// The connection's own side.
 pub(crate) struct Connection<S> {
     stream: TcpStream,
@@ -81,6 +88,8 @@ pub(crate) struct Connection<S> {
     inbox: Inbox,
     receiver: Receiver,
     sender: Sender,
+    /// A run of blocks that comes from a disk.
+    reading: Option<JoinHandle<Read>>,
     batch: Vec<Received>,
     batch_bytes: usize,
     read_pause: Option<Instant>,
@@ -114,6 +123,7 @@ impl<S: Source> Connection<S> {
             inbox,
             receiver,
             sender: Sender::default(),
+            reading: None,
             batch: Vec::new(),
             batch_bytes: 0,
             read_pause: None,
@@ -156,6 +166,10 @@ impl<S: Source> Connection<S> {
             ready = self.stream.writable(), if may_write => {
                 ready?;
                 self.write()?;
+            }
+            (run, result) = finished(&mut self.reading) => {
+                self.reading = None;
+                self.sender.resume(run, result, &self.shared.source);
             }
             permit = batches.reserve(), if !self.batch.is_empty() => {
                 let received = std::mem::take(&mut self.batch);
@@ -227,22 +241,16 @@ impl<S: Source> Connection<S> {
     /// Sends one turn, and notes what became of the blocks in it.
     fn write(&mut self) -> Result<(), End> {
         let mut sent = Vec::new();
-        let limiter = &self.shared.upload_limit;
-        let turn = self.sender.send(&self.stream, &self.shared.source, limiter, &mut sent);
+        let Shared { source, pool, upload_limit: limiter, .. } = &*self.shared;
+        let turn = self.sender.send(&self.stream, &Means { source, pool, limiter }, &mut sent);
         self.batch.extend(sent.into_iter().map(|sent| match sent {
             Sent::Done(block) => Received::Uploaded(block),
             Sent::Unreadable(block) => Received::Unreadable(block),
         }));
         self.inbox.release(self.sender.released());
-        if matches!(turn, Err(SendError::Unreadable(..)))
-            || self.batch.iter().any(|received| matches!(received, Received::Unreadable(_)))
-        {
-            // What waits in the socket are pages of a file that is not what it was. An error would mean that the socket
-            // is closed already.
-            let _ = self.stream.set_zero_linger();
-        }
         match turn {
             Ok(Turn::Limited(wait)) => self.write_pause = Some(later(Instant::now(), wait)),
+            Ok(Turn::Cold(run)) => self.reading = Some(spawn_blocking(move || read(run))),
             Ok(Turn::Idle | Turn::More | Turn::Full) => {}
             Err(error) => {
                 if let SendError::Unreadable(block, _) = &error {
@@ -252,6 +260,22 @@ impl<S: Source> Connection<S> {
             }
         }
         Ok(())
+    }
+}
+
+fn read(mut run: Run) -> Read {
+    let result = run.read(true).map(|_| ());
+    (run, result)
+}
+
+/// The run that somebody reads for us; never, if nobody does.
+async fn finished(reading: &mut Option<JoinHandle<Read>>) -> Read {
+    match reading {
+        Some(task) => match task.await {
+            Ok(read) => read,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -1,38 +1,35 @@
 //! Messages and blocks as bytes to a socket.
 //!
-//! Owns the order of everything that goes to one peer. Control messages between two blocks leave in one write, together
-//! with the header of the next block; the payload follows from the page cache with `sendfile`, so that it never passes
-//! through this process. Never sends a byte that the file did not hold: when a file fails behind a header that is out
-//! already, the connection is lost.
-//!
-//! The price of `sendfile`: what waits in a socket are the file's own pages. A program that overwrites a file in place, or
-//! cuts it off within a page, changes these too. So the open file is looked at in front of each block and again behind it,
-//! before the block counts as sent; the connection of a file that has changed is reset, so that the rest does not leave.
+//! Owns the order of everything that goes to one peer. What leaves together is put together first (see [`Run`]): messages,
+//! headers and blocks are one write. Never sends a byte that is not what was verified: a file is looked at once a run has
+//! been read from it and before any of it leaves.
 
-use crate::disk::Stamp;
+use super::line::Entry;
+use super::run::{Reading, Run, Span};
+use crate::buffer::BlockPool;
 use crate::limiter::RateLimiter;
-use rustix::net::{SendFlags, send, sockopt::set_tcp_cork};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use swarm_proto::geometry::{BLOCK_LENGTH, Block};
+use swarm_proto::geometry::Block;
+use swarm_proto::layout::FileIndex;
 use swarm_proto::wire::Message;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Bytes of control messages that are put together before they are written.
 const CONTROL_LENGTH: usize = 16 * 1024;
-/// Capacity that the control buffer keeps while there is more to send.
-const CONTROL_KEPT_LENGTH: usize = 1_024;
-/// What a message without a body counts for when a queue is measured: about its size in memory.
+/// What a message without a body counts for when a batch is measured: about its size in memory.
 const MESSAGE_BYTES: usize = 64;
-/// Blocks in one go; then it is the receiving half's turn.
-const BLOCKS_PER_TURN: usize = 64;
-static ZEROS: [u8; BLOCK_LENGTH as usize] = [0; BLOCK_LENGTH as usize];
+/// Blocks of a run at most: what a core keeps near itself between the copy from the file and the one to the socket.
+const MOST_BLOCKS: usize = 16;
+/// Blocks of the first run, and of each while the socket does not take what it is given: a slow peer holds little memory.
+const FEWEST_BLOCKS: usize = 2;
+/// Runs in one go; then it is the receiving half's turn.
+const RUNS_PER_TURN: usize = 4;
 
 /// What a connection is told to send.
 #[derive(Debug)]
@@ -44,16 +41,16 @@ pub(crate) enum Outbound {
 }
 
 impl Outbound {
-    /// Bytes that it counts for while it waits.
-    pub(super) fn cost(&self) -> usize {
+    /// Bytes that it counts for at most while it waits: with a header, and as an entry of its own.
+    pub(super) fn most_bytes(&self) -> usize {
         match self {
-            Self::Message(message) => message_cost(message),
+            Self::Message(message) => MESSAGE_BYTES + message_cost(message),
             Self::Block(block) => block.length() as usize,
         }
     }
 }
 
-/// Bytes that a message counts for in queues and batches.
+/// Bytes that a message counts for in batches.
 pub(super) fn message_cost(message: &Message) -> usize {
     let body = match message {
         Message::Bitfield(body) | Message::Extended(_, body) => body.len(),
@@ -62,31 +59,12 @@ pub(super) fn message_cost(message: &Message) -> usize {
     MESSAGE_BYTES + body
 }
 
-/// Where some bytes of a block come from.
-#[derive(Clone, Debug)]
-pub(crate) enum Span {
-    /// From a file, at an offset in it.
-    File {
-        /// Open for reading.
-        file: Arc<File>,
-        /// What it was when it was found right.
-        stamp: Stamp,
-        /// Where.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-    /// From nowhere: padding (BEP 47).
-    Zeros {
-        /// How many.
-        length: u64,
-    },
-}
-
 /// Where the bytes of uploads come from.
 pub(crate) trait Source {
-    /// The places of a block's bytes in order, checked to be there; `None` if they can't be had.
+    /// The places of a block's bytes in order; `None` if they can't be had.
     fn spans(&self, block: Block) -> Option<Vec<Span>>;
+    /// Whether a file is still what was verified. Asked when it has been read, and before any of that leaves.
+    fn is_unchanged(&self, index: FileIndex, file: &File) -> bool;
     /// Tells the system that these blocks will be read soon.
     fn will_need(&self, blocks: &mut dyn Iterator<Item = Block>);
 }
@@ -101,7 +79,7 @@ pub(super) enum Sent {
 }
 
 /// Why a turn ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum Turn {
     /// Nothing is left to send.
     Idle,
@@ -111,6 +89,8 @@ pub(super) enum Turn {
     Full,
     /// The rate limit says to wait.
     Limited(Duration),
+    /// This has to come from the disk: to be read where one may wait, and given to [`Sender::resume`].
+    Cold(Run),
 }
 
 /// Why nothing can be sent any more.
@@ -119,234 +99,182 @@ pub(super) enum SendError {
     /// The connection broke.
     #[error(transparent)]
     Socket(#[from] io::Error),
-    /// The file failed in the middle of this block.
-    #[error("the file failed in the middle of a block: {1}")]
+    /// This block, and what was to follow it, could not be read.
+    #[error("the file failed in the middle of a run: {1}")]
     Unreadable(Block, io::Error),
 }
 
 /// The sending half of one connection.
 #[derive(Default)]
 pub(super) struct Sender {
-    queue: VecDeque<Outbound>,
-    control: Vec<u8>,
-    control_sent: usize,
-    upload: Option<Upload>,
-    corked: bool,
-    /// Blocks at the front of the queue that the system knows of.
-    announced: usize,
+    queue: VecDeque<Entry>,
+    run: Run,
+    /// The block behind the run that could not be read; nothing follows it.
+    failed: Option<(Block, io::Error)>,
+    /// Blocks that the next run may have.
+    blocks: usize,
+    /// Somebody else is reading the run.
+    away: bool,
     /// What has left the queue and has not been asked for with [`Sender::released`].
     released: usize,
 }
 
-struct Upload {
-    block: Block,
-    spans: VecDeque<Span>,
+/// What a run is made from.
+pub(super) struct Means<'m, S> {
+    pub(super) source: &'m S,
+    pub(super) pool: &'m Arc<BlockPool>,
+    pub(super) limiter: &'m RateLimiter,
 }
 
 impl Sender {
-    pub(super) fn push(&mut self, outbound: impl IntoIterator<Item = Outbound>) {
-        self.queue.extend(outbound);
+    pub(super) fn push(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        self.queue.extend(entries);
     }
 
-    /// Whether there is anything to send.
+    /// Whether there is nothing that could be sent now.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.upload.is_none() && self.control.is_empty()
+        self.away || self.queue.is_empty() && self.run.is_empty() && self.failed.is_none()
     }
 
-    /// What has left the queue since the last call, as [`Outbound::cost`] measures it.
+    /// What has left the queue since the last call, as [`Entry::cost`] measures it.
     pub(super) fn released(&mut self) -> usize {
         std::mem::take(&mut self.released)
     }
 
     /// Sends until the socket is full, the limit is reached, nothing is left, or others should have their turn. What
     /// became of each block is put into `sent`.
-    pub(super) fn send(
+    pub(super) fn send<S: Source>(
         &mut self,
         stream: &TcpStream,
-        source: &dyn Source,
-        limiter: &RateLimiter,
+        means: &Means<'_, S>,
         sent: &mut Vec<Sent>,
     ) -> Result<Turn, SendError> {
-        for _ in 0..BLOCKS_PER_TURN {
-            self.stage(source, sent);
-            if self.is_idle() {
-                self.uncork(stream)?;
-                (self.queue, self.control) = (VecDeque::new(), Vec::new());
+        for _ in 0..RUNS_PER_TURN {
+            if self.run.is_empty() && self.failed.is_none() && self.stage(means, sent) == Reading::Cold {
+                self.away = true;
+                return Ok(Turn::Cold(std::mem::take(&mut self.run)));
+            }
+            if let Some(turn) = self.send_run(stream, means.limiter, sent)? {
+                return Ok(turn);
+            }
+            if let Some((block, error)) = self.failed.take() {
+                return Err(SendError::Unreadable(block, error));
+            }
+            if self.queue.is_empty() {
+                (self.queue, self.run) = (VecDeque::new(), Run::default());
                 return Ok(Turn::Idle);
-            }
-            if !self.corked && self.upload.is_some() && matches!(self.queue.front(), Some(Outbound::Block(_))) {
-                set_tcp_cork(stream, true).map_err(io::Error::from)?;
-                self.corked = true;
-            }
-            if !self.send_control(stream)? {
-                return Ok(Turn::Full);
-            }
-            match self.send_payload(stream, source, limiter)? {
-                Turn::Idle => sent.extend(self.upload.take().map(|upload| Sent::Done(upload.block))),
-                turn => {
-                    // What is in the socket must not wait for the next token.
-                    if matches!(turn, Turn::Limited(_)) {
-                        self.uncork(stream)?;
-                    }
-                    return Ok(turn);
-                }
             }
         }
         Ok(Turn::More)
     }
 
-    /// Moves messages from the queue into the control buffer, up to and with the header of the next block.
-    fn stage(&mut self, source: &dyn Source, sent: &mut Vec<Sent>) {
-        while self.upload.is_none() && self.control.len() < CONTROL_LENGTH {
-            let Some(outbound) = self.queue.pop_front() else { return };
-            self.released += outbound.cost();
-            match outbound {
-                Outbound::Message(message) => message.encode_to(&mut self.control),
-                Outbound::Block(block) => {
-                    self.read_ahead(block, source);
-                    let Some(spans) = source.spans(block) else {
-                        sent.push(Sent::Unreadable(block));
-                        continue;
-                    };
-                    self.control.extend_from_slice(&Message::piece_header(block));
-                    self.upload = Some(Upload { block, spans: spans.into() });
-                }
+    /// Takes a run back that was read elsewhere.
+    pub(super) fn resume<S: Source>(&mut self, run: Run, result: Result<(), (Block, io::Error)>, source: &S) {
+        (self.run, self.away) = (run, false);
+        self.failed = result.err();
+        self.check(source);
+    }
+
+    /// Puts the next run together, and reads what needs no waiting for a disk.
+    fn stage<S: Source>(&mut self, means: &Means<'_, S>, sent: &mut Vec<Sent>) -> Reading {
+        self.blocks = self.blocks.clamp(FEWEST_BLOCKS, MOST_BLOCKS);
+        while self.run.blocks() < self.blocks && self.run.control_length() < CONTROL_LENGTH {
+            let Some(entry) = self.queue.pop_front() else { break };
+            let cost = entry.cost();
+            match entry {
+                Entry::Control(bytes) => self.run.push_control(&bytes),
+                Entry::Block(block) => match means.source.spans(block) {
+                    Some(spans) => self.run.push_block(block, spans, means.pool),
+                    // What became of a block is told in order: those before it have to be out.
+                    None if self.run.blocks() > 0 => {
+                        self.queue.push_front(entry);
+                        break;
+                    }
+                    None => sent.push(Sent::Unreadable(block)),
+                },
+            }
+            self.released += cost;
+        }
+        if self.run.blocks() == 0 {
+            return Reading::Complete;
+        }
+        match self.run.read(false) {
+            Ok(Reading::Cold) => {
+                let waiting = self.queue.iter().filter_map(|entry| match entry {
+                    Entry::Block(block) => Some(*block),
+                    Entry::Control(_) => None,
+                });
+                means.source.will_need(&mut waiting.take(MOST_BLOCKS));
+                return Reading::Cold;
+            }
+            Ok(Reading::Complete) => {}
+            Err(failed) => self.failed = Some(failed),
+        }
+        self.check(means.source);
+        Reading::Complete
+    }
+
+    /// Nothing of a file leaves that has changed before it was read to the end.
+    fn check<S: Source>(&mut self, source: &S) {
+        for (index, file) in self.run.files() {
+            if !source.is_unchanged(index, &file)
+                && let Some(block) = self.run.cut_from_file(index)
+            {
+                self.failed = Some((block, io::Error::other("the file has changed")));
             }
         }
     }
 
-    /// Announces the blocks that wait in a row, all at once and each only once.
-    fn read_ahead(&mut self, first: Block, source: &dyn Source) {
-        if self.announced > 0 {
-            self.announced -= 1;
-            return;
-        }
-        let waiting = self.queue.iter().map_while(|outbound| match outbound {
-            Outbound::Block(block) => Some(*block),
-            Outbound::Message(_) => None,
-        });
-        let mut blocks = std::iter::once(first).chain(waiting.take(BLOCKS_PER_TURN)).inspect(|_| self.announced += 1);
-        source.will_need(&mut blocks);
-        drop(blocks);
-        self.announced = self.announced.saturating_sub(1);
-    }
-
-    /// Writes the control buffer; false if the socket is full before its end.
-    fn send_control(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        let flags = if self.upload.is_some() { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
-        while let Some(rest) = self.control.get(self.control_sent..).filter(|rest| !rest.is_empty()) {
-            match stream.try_io(Interest::WRITABLE, || Ok(send(stream, rest, flags)?)) {
-                Ok(count) => self.control_sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.control.clear();
-        self.control.shrink_to(CONTROL_KEPT_LENGTH);
-        self.control_sent = 0;
-        Ok(true)
-    }
-
-    /// Sends the rest of the block under way; [`Turn::Idle`] when it is out, or when there is none.
-    fn send_payload(
+    /// Sends the run to its end; a turn if that cannot be reached now.
+    fn send_run(
         &mut self,
         stream: &TcpStream,
-        source: &dyn Source,
         limiter: &RateLimiter,
-    ) -> Result<Turn, SendError> {
-        let Some(upload) = &mut self.upload else { return Ok(Turn::Idle) };
-        while let Some(span) = upload.spans.front_mut() {
-            let left = span.length();
-            if left == 0 {
-                let has_changed = span.has_changed();
-                upload.spans.pop_front();
-                // We may have written to it ourselves: the source knows.
-                if has_changed && source.spans(upload.block).is_none() {
-                    return Err(SendError::Unreadable(upload.block, io::Error::other("the file has changed")));
-                }
-                continue;
-            }
-            let granted = match limiter.take(Instant::now(), usize::try_from(left).unwrap_or(usize::MAX)) {
-                Ok(granted) => granted,
-                Err(wait) => return Ok(Turn::Limited(wait)),
+        sent: &mut Vec<Sent>,
+    ) -> Result<Option<Turn>, SendError> {
+        let mut done = Vec::new();
+        let mut turn = None;
+        while !self.run.is_empty() {
+            let wanted = self.run.length();
+            // Only payload is limited: what we say must not wait for it.
+            let granted = match self.run.blocks() {
+                0 => wanted,
+                _ => match limiter.take(Instant::now(), wanted) {
+                    Ok(granted) => granted,
+                    Err(wait) => {
+                        turn = Some(Turn::Limited(wait));
+                        break;
+                    }
+                },
             };
-            let result = stream.try_io(Interest::WRITABLE, || span.send(stream, granted));
-            limiter.give_back(granted - result.as_ref().map_or(0, |count| *count));
+            let limited = self.run.blocks() > 0;
+            let write = |slices: &[io::IoSlice<'_>]| {
+                let nothing = &mut SendAncillaryBuffer::default();
+                let send = || Ok(sendmsg(stream, slices, nothing, SendFlags::NOSIGNAL)?);
+                stream.try_io(Interest::WRITABLE, send)
+            };
+            let result = self.run.send(granted, write, &mut done);
+            if limited {
+                limiter.give_back(granted - result.as_ref().map_or(0, |count| *count));
+            }
             match result {
-                Ok(0) => return Err(SendError::Unreadable(upload.block, io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => span.skip(count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Full),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocks /= 2;
+                    turn = Some(Turn::Full);
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_of_socket(&error) => return Err(error.into()),
-                Err(error) => return Err(SendError::Unreadable(upload.block, error)),
-            }
-        }
-        Ok(Turn::Idle)
-    }
-
-    fn uncork(&mut self, stream: &TcpStream) -> io::Result<()> {
-        if std::mem::take(&mut self.corked) {
-            set_tcp_cork(stream, false)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether the connection failed, and not the file.
-fn is_of_socket(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut)
-}
-
-impl Span {
-    fn length(&self) -> u64 {
-        match self {
-            Self::File { length, .. } | Self::Zeros { length } => *length,
-        }
-    }
-
-    /// Whether the file is not what it was in front of the block.
-    fn has_changed(&self) -> bool {
-        match self {
-            Self::File { file, stamp, .. } => Stamp::of(file, Path::new("")).ok().as_ref() != Some(stamp),
-            Self::Zeros { .. } => false,
-        }
-    }
-
-    fn skip(&mut self, count: u64) {
-        match self {
-            Self::File { offset, length, .. } => {
-                *offset += count;
-                *length = length.saturating_sub(count);
-            }
-            Self::Zeros { length } => *length = length.saturating_sub(count),
-        }
-    }
-
-    /// Sends up to `most` bytes; 0 is the end of the file.
-    fn send(&self, stream: &TcpStream, most: usize) -> io::Result<usize> {
-        match self {
-            Self::File { file, offset, .. } => {
-                let mut from = *offset;
-                match rustix::fs::sendfile(stream, file, Some(&mut from), most) {
-                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => copy(file, *offset, stream, most),
-                    result => Ok(result?),
+                Err(error) => {
+                    sent.extend(done.into_iter().map(Sent::Done));
+                    return Err(error.into());
                 }
             }
-            Self::Zeros { .. } => {
-                Ok(send(stream, ZEROS.get(..most.min(ZEROS.len())).unwrap_or_default(), SendFlags::NOSIGNAL)?)
-            }
         }
+        if turn.is_none() {
+            self.blocks *= 2;
+        }
+        sent.extend(done.into_iter().map(Sent::Done));
+        Ok(turn)
     }
-}
-
-/// For file systems without `sendfile`.
-fn copy(file: &File, offset: u64, stream: &TcpStream, most: usize) -> io::Result<usize> {
-    let mut bytes = vec![0; most.min(BLOCK_LENGTH as usize)];
-    let got = file.read_at(&mut bytes, offset)?;
-    if got == 0 {
-        return Ok(0);
-    }
-    Ok(send(stream, bytes.get(..got).unwrap_or_default(), SendFlags::NOSIGNAL)?)
 }

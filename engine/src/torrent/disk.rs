@@ -11,6 +11,7 @@ use crate::disk::{DiskError, HashJob, Storage, block_digests, hash_piece, verify
 use crate::session::Purpose;
 use rustix::fs::Advice;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::geometry::{Block, PieceIndex};
 use swarm_proto::id::HASH_LENGTH;
+use swarm_proto::layout::FileIndex;
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::swarm::VerifyOutcome;
 
@@ -80,10 +82,18 @@ impl Source for FileSource {
             }
         };
         let span = |span: crate::disk::FileSpan| match span.file {
-            Some((file, stamp)) => Span::File { file, stamp, offset: span.offset, length: span.length },
+            Some(file) => Span::File { file, index: span.index, offset: span.offset, length: span.length },
             None => Span::Zeros { length: span.length },
         };
         Some(spans.into_iter().map(span).collect())
+    }
+
+    fn is_unchanged(&self, index: FileIndex, file: &File) -> bool {
+        let checked = self.storage.check_open(index, file);
+        if let Err(error) = &checked {
+            tracing::warn!(%error, "cannot serve what was read");
+        }
+        checked.is_ok()
     }
 
     fn will_need(&self, blocks: &mut dyn Iterator<Item = Block>) {

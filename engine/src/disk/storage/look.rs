@@ -1,7 +1,7 @@
 //! Whether the files, and the folder that they are in, are still what was verified.
 //!
-//! Owns every look at a file that asks this. Two kinds: at the open file in front of each block that leaves (one system
-//! call, finds what was written or cut off), and at its name four times a second, or when [`Storage::look_round`] comes
+//! Owns every look at a file that asks this. Two kinds: at the open file once some of it has been read and before that
+//! leaves (one system call, finds what was written or cut off), and at its name four times a second, or when [`Storage::look_round`] comes
 //! by (finds what was deleted or replaced, and costs three). Never hashes anything.
 
 use super::state::{FileState, Health, Owner};
@@ -175,9 +175,9 @@ impl Storage {
         self.verdict(index, health)
     }
 
-    /// Fails if an open file is not what it was; returns what it is.
-    pub(super) fn check_open(&self, index: FileIndex, file: &File) -> Result<Stamp, DiskError> {
-        let Some(mut state) = self.state(index) else { return Ok(Stamp::default()) };
+    /// Fails if an open file is not what was verified; what has been read from it may not be given out then.
+    pub fn check_open(&self, index: FileIndex, file: &File) -> Result<(), DiskError> {
+        let Some(mut state) = self.state(index) else { return Ok(()) };
         // Under the lock, so that no write of ours moves the time of change meanwhile.
         let now = Stamp::of(file, Path::new("")).unwrap_or_default();
         let health = match state.health {
@@ -190,7 +190,7 @@ impl Storage {
             health => health,
         };
         drop(state);
-        self.verdict(index, health).map(|()| now)
+        self.verdict(index, health)
     }
 
     fn verdict(&self, index: FileIndex, health: Health) -> Result<(), DiskError> {

@@ -83,11 +83,11 @@ impl StorageOptions {
     }
 }
 
-/// Where a part of a block is, for a transfer without a copy.
+/// Where a part of a block is.
 #[derive(Clone, Debug)]
 pub struct FileSpan {
-    /// The open file, and what it is now; nothing for padding (BEP 47), which is `length` zeros.
-    pub file: Option<(Arc<File>, Stamp)>,
+    /// The open file; nothing for padding (BEP 47), which is `length` zeros.
+    pub file: Option<Arc<File>>,
     /// Which file of the torrent it is.
     pub index: FileIndex,
     /// Offset in bytes from the start of the file.
@@ -259,10 +259,11 @@ impl Storage {
             let (now, later) = rest.split_at_mut(length);
             match &span.file {
                 None => now.fill(0),
-                Some((file, _)) => {
+                Some(file) => {
                     let path = || self.display_path(span.index);
-                    let count = read_at(file, now, span.offset)
-                        .map_err(|code| DiskError::system(Operation::Read, path())(code))?;
+                    let read = read_at(file, now, span.offset);
+                    self.check_open(span.index, file)?;
+                    let count = read.map_err(|code| DiskError::system(Operation::Read, path())(code))?;
                     if count < now.len() {
                         return Err(DiskError::Truncated { path: path(), needed: span.offset + span.length });
                     }
@@ -273,20 +274,13 @@ impl Storage {
         Ok(())
     }
 
-    /// The open files that hold a block, in order, for sending without a copy. A look at each open file, and at its name at
-    /// most four times a second, tells whether it is still what was verified: if not, the error is one of
-    /// [`DiskError::needs_recheck`]. A file cut off behind this look shows as a transfer that is too short, and one that was
-    /// written to as another stamp; both must close the connection.
+    /// The open files that hold a block, in order. A look at each name, at most four times a second, tells whether it is
+    /// still that of what was verified: if not, the error is one of [`DiskError::needs_recheck`]. Whether what is read
+    /// then may be given out, [`Storage::check_open`] tells.
     pub fn spans(&self, block: Block) -> Result<Vec<FileSpan>, DiskError> {
         let mut spans = Vec::with_capacity(1);
         for Span { file: index, offset, length } in self.layout.spans_of_block(block) {
-            let file = match self.open_to_read(index)? {
-                Some(file) => {
-                    let stamp = self.check_open(index, &file)?;
-                    Some((file, stamp))
-                }
-                None => None,
-            };
+            let file = self.open_to_read(index)?;
             spans.push(FileSpan { file, index, offset, length });
         }
         Ok(spans)

@@ -26,7 +26,7 @@ fn changes_behind_our_back_are_noticed() {
         change(&temporary.path().join("top/run"));
         let_checks_expire(&storage);
         for _ in 0..2 {
-            let error = storage.spans(wanted).unwrap_err();
+            let error = read(&storage, wanted).unwrap_err();
             assert!(error.needs_recheck(), "{name}: {error}");
         }
         read(&storage, block(&sample, 0, 0, 100)).expect("other files are served");
