@@ -28,7 +28,7 @@ pub fn hash_piece(blocks: &[&[u8]]) -> [u8; HASH_LENGTH] {
 
 /// The SHA-1 of each slice on its own: which of the blocks of a wrong piece were wrong.
 pub fn block_digests(blocks: &[&[u8]]) -> Vec<[u8; HASH_LENGTH]> {
-    blocks.iter().map(|block| Sha1::digest(block).into()).collect()
+    Method::best().digest(blocks)
 }
 
 /// How to hash files: with how many threads, whom to tell, and when to stop.
@@ -120,4 +120,33 @@ fn run_length(geometry: Geometry, pieces: usize, threads: usize, lanes: usize) -
     let fitting = usize::try_from(RUN_LENGTH / u64::from(geometry.piece_length())).unwrap_or(1);
     let full = (fitting / lanes).max(1) * lanes;
     full.min(pieces.div_ceil(threads.max(1))).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_fill_the_lanes_and_leave_no_thread_idle() {
+        let run = |piece_length: u64, pieces: usize, threads| {
+            let geometry = Geometry::new(piece_length * pieces as u64, piece_length).unwrap();
+            run_length(geometry, pieces, threads, 16)
+        };
+        const MIB: u64 = 1024 * 1024;
+        assert_eq!(run(MIB / 64, 100_000, 2), 1024, "16 MiB");
+        assert_eq!(run(MIB, 1000, 2), 16);
+        assert_eq!(run(64 * MIB, 100, 2), 16, "as many as there are lanes, however long they are");
+        assert_eq!(run(1_000_000, 1000, 2), 16, "whole groups");
+        assert_eq!(run(16 * MIB, 20, 2), 10, "a share for each thread");
+        assert_eq!(run(16 * MIB, 20, 64), 1);
+        assert_eq!(run(MIB, 1, 0), 1);
+    }
+
+    #[test]
+    fn digests_of_blocks_are_those_of_each() {
+        let data: Vec<u8> = (0..=255).cycle().take(50_000).collect();
+        let blocks: Vec<&[u8]> = data.chunks(999).collect();
+        let each: Vec<_> = blocks.iter().map(|block| hash_piece(&[block])).collect();
+        assert_eq!(block_digests(&blocks), each);
+    }
 }
