@@ -1,0 +1,282 @@
+//! Loads a UDP tracker (BEP 15), any of them, and says what it answered.
+//!
+//! `udp_load ADDRESS:PORT [NAME=VALUE …]`, with the names and usual values of [`Options`]. Each of `window` slots a thread
+//! asks for a connection id, announces a peer of a random torrent with it, and begins again: as many connects as
+//! announces. What gets no answer within half a second is asked anew and counted as lost. With `pid`, the processor time
+//! of the tracker goes into the report.
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
+use swarm_proto::announce::udp::{ConnectionId, Family, Reply, TransactionId, announce_request, connect_request};
+use swarm_proto::announce::{Announce, AnnounceEvent};
+use swarm_proto::id::{InfoHash, PeerId};
+
+/// Datagrams of one system call.
+const BATCH: usize = 64;
+const LENGTH: usize = 2_048;
+/// Silence after which all that is under way counts as lost.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The kernel's clock ticks in a second, in which processor time is told.
+const TICKS: f64 = 100.0;
+
+/// What to do; each can be given as `name=value`.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    /// Torrents to announce.
+    torrents: u32,
+    /// Peers that announce themselves, by their port.
+    peers: u16,
+    /// Peers wanted in an answer.
+    want: u32,
+    /// Threads, each with a socket of its own.
+    threads: u32,
+    /// Requests under way, each thread.
+    window: u32,
+    seconds: u64,
+    /// The tracker's process; 0 for none of this machine.
+    pid: u32,
+}
+
+impl Options {
+    fn read(words: &[String]) -> Result<Self> {
+        let mut options =
+            Self { torrents: 100_000, peers: 1_000, want: 30, threads: 2, window: 128, seconds: 10, pid: 0 };
+        for word in words {
+            let (name, value) = word.split_once('=').with_context(|| format!("{word}: not NAME=VALUE"))?;
+            match name {
+                "torrents" => options.torrents = value.parse()?,
+                "peers" => options.peers = value.parse()?,
+                "want" => options.want = value.parse()?,
+                "threads" => options.threads = value.parse()?,
+                "window" => options.window = value.parse()?,
+                "seconds" => options.seconds = value.parse()?,
+                "pid" => options.pid = value.parse()?,
+                _ => bail!("{name}: no such option"),
+            }
+        }
+        ensure!(options.torrents > 0 && options.peers > 0 && options.window > 0, "0 of what is needed");
+        Ok(options)
+    }
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+struct Tally {
+    connects: u64,
+    announces: u64,
+    peers: u64,
+    bytes: u64,
+    refused: u64,
+    lost: u64,
+    /// Answers by their time in microseconds, up to 65 ms.
+    times: Vec<u64>,
+}
+
+/// A place for one request under way.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    connection: Option<ConnectionId>,
+    sent: Instant,
+    /// Told in the transaction, so that an answer that comes too late is known as such.
+    round: u16,
+}
+
+struct Load {
+    socket: UdpSocket,
+    family: Family,
+    options: Options,
+    slots: Vec<Slot>,
+    outgoing: Vec<Vec<u8>>,
+    random: u64,
+    tally: Tally,
+}
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (address, rest) = words.split_first().context("udp_load ADDRESS:PORT [NAME=VALUE …]")?;
+    let (address, options) = (address.parse::<SocketAddr>()?, Options::read(rest)?);
+    let (began, used) = (Instant::now(), processor_time(options.pid)?);
+    let threads: Vec<_> =
+        (0..options.threads).map(|n| thread::spawn(move || Load::new(address, options, n)?.run())).collect();
+    let mut all = Tally { times: vec![0; 1 << 16], ..Tally::default() };
+    for thread in threads {
+        all.add(&thread.join().expect("a thread that panics says so")?);
+    }
+    let (elapsed, used) = (began.elapsed().as_secs_f64(), processor_time(options.pid)? - used);
+    all.report(elapsed, used);
+    Ok(())
+}
+
+/// Seconds of processor time that a process has used.
+fn processor_time(pid: u32) -> Result<f64> {
+    if pid == 0 {
+        return Ok(0.0);
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(") ").context("a stat line")?.1;
+    let ticks: Vec<f64> = fields.split(' ').skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / TICKS)
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.connects += other.connects;
+        self.announces += other.announces;
+        self.peers += other.peers;
+        self.bytes += other.bytes;
+        self.refused += other.refused;
+        self.lost += other.lost;
+        self.times.iter_mut().zip(&other.times).for_each(|(sum, count)| *sum += count);
+    }
+
+    fn quantile(&self, part: f64) -> usize {
+        let rank = (self.times.iter().sum::<u64>() as f64 * part) as u64;
+        let mut seen = 0;
+        self.times
+            .iter()
+            .position(|count| {
+                seen += count;
+                seen > rank
+            })
+            .unwrap_or_default()
+    }
+
+    fn report(&self, elapsed: f64, used: f64) {
+        let answers = self.connects + self.announces;
+        println!("answers/s        {:.0}", answers as f64 / elapsed);
+        println!("announces/s      {:.0}", self.announces as f64 / elapsed);
+        println!("peers an answer  {:.1}", self.peers as f64 / self.announces.max(1) as f64);
+        println!("bytes a peer     {:.2}", self.bytes as f64 / self.peers.max(1) as f64);
+        println!("time             p50 {} µs, p99 {} µs", self.quantile(0.5), self.quantile(0.99));
+        println!("refused, lost    {}, {}", self.refused, self.lost);
+        if used > 0.0 {
+            println!("processor time   {:.2} µs an answer", 1e6 * used / answers.max(1) as f64);
+        }
+    }
+}
+
+impl Load {
+    fn new(address: SocketAddr, options: Options, number: u32) -> Result<Self> {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let slot = Slot { connection: None, sent: Instant::now(), round: 0 };
+        Ok(Self {
+            socket,
+            family: Family::of(address.ip()),
+            options,
+            slots: vec![slot; options.window as usize],
+            outgoing: Vec::new(),
+            random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 32,
+            tally: Tally { times: vec![0; 1 << 16], ..Tally::default() },
+        })
+    }
+
+    fn run(mut self) -> Result<Tally> {
+        let end = Instant::now() + Duration::from_secs(self.options.seconds);
+        let mut buffers = vec![[0_u8; LENGTH]; BATCH];
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+        let mut lengths = Vec::with_capacity(BATCH);
+        (0..self.slots.len()).for_each(|slot| self.ask(slot));
+        while Instant::now() < end {
+            self.send()?;
+            lengths.clear();
+            {
+                let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+                // The first is waited for, the others are taken if they are there.
+                let flags = MsgFlags::MSG_WAITFORONE;
+                match recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None) {
+                    Ok(messages) => lengths.extend(messages.map(|message| message.bytes)),
+                    Err(nix::errno::Errno::EAGAIN) => {}
+                    Err(error) => return Err(error).context("the tracker"),
+                }
+            }
+            if lengths.is_empty() {
+                self.tally.lost += self.slots.len() as u64;
+                (0..self.slots.len()).for_each(|slot| self.ask(slot));
+            }
+            for (buffer, &length) in buffers.iter().zip(&lengths) {
+                self.take(&buffer[..length]);
+            }
+        }
+        Ok(self.tally)
+    }
+
+    fn ask(&mut self, index: usize) {
+        let (hash, port) = (self.below(self.options.torrents), self.below(self.options.peers.into()));
+        let slot = &mut self.slots[index];
+        (slot.sent, slot.round) = (Instant::now(), slot.round.wrapping_add(1));
+        let transaction = TransactionId((index as u32) << 16 | u32::from(slot.round));
+        self.outgoing.push(match slot.connection.take() {
+            None => connect_request(transaction),
+            Some(connection) => {
+                let (mut info_hash, mut peer_id) = ([0; 20], [b'-'; 20]);
+                info_hash[..4].copy_from_slice(&hash.to_be_bytes());
+                peer_id[..4].copy_from_slice(&port.to_be_bytes());
+                let announce = Announce {
+                    info_hash: InfoHash(info_hash),
+                    peer_id: PeerId(peer_id),
+                    port: 1_024 + port as u16,
+                    uploaded: 0,
+                    downloaded: 0,
+                    left: u64::from(port % 4),
+                    event: AnnounceEvent::Regular,
+                    num_want: Some(self.options.want),
+                    key: 0,
+                    tracker_id: None,
+                };
+                announce_request(connection, transaction, &announce, "")
+            }
+        });
+    }
+
+    fn take(&mut self, datagram: &[u8]) {
+        let Some((TransactionId(transaction), reply)) = Reply::read(datagram, self.family) else { return };
+        let index = (transaction >> 16) as usize;
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| u32::from(slot.round) == transaction & 0xffff) else {
+            return;
+        };
+        let micros = (slot.sent.elapsed().as_micros() as usize).min((1 << 16) - 1);
+        self.tally.times[micros] += 1;
+        match reply {
+            Reply::Connected(id) => {
+                slot.connection = Some(id);
+                self.tally.connects += 1;
+            }
+            Reply::Announced(reply) => {
+                self.tally.announces += 1;
+                self.tally.peers += reply.peers.len() as u64;
+                self.tally.bytes += (datagram.len() - 20) as u64;
+            }
+            Reply::Refused(_) | Reply::Scraped(_) => self.tally.refused += 1,
+        }
+        self.ask(index);
+    }
+
+    fn send(&mut self) -> Result<()> {
+        for part in self.outgoing.chunks(BATCH) {
+            let slices: Vec<_> = part.iter().map(|datagram| [IoSlice::new(datagram)]).collect();
+            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(part.len(), None);
+            let nothing: [ControlMessage<'_>; 0] = [];
+            let to = vec![None; part.len()];
+            sendmmsg(self.socket.as_raw_fd(), &mut headers, &slices, &to, nothing, MsgFlags::empty())
+                .context("the tracker")?;
+        }
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    /// A number below `count` (xorshift).
+    fn below(&mut self, count: u32) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (((self.random >> 32) * u64::from(count)) >> 32) as u32
+    }
+}
