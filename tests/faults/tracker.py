@@ -144,15 +144,19 @@ def hangs(box):
     tracker = Tracker(box, answer)
     deaf = socket.create_server(('127.0.0.1', 0))
     box.on_close(deaf.close)
+    deaf_udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    deaf_udp.bind(('127.0.0.1', 0))
+    box.on_close(deaf_udp.close)
     meta = box.meta(box.payload(200_000))
     seed = box.seed(meta, '--tracker', tracker.url, '--tracker', f'http://127.0.0.1:{deaf.getsockname()[1]}/announce',
-                    '--tracker', f'native://127.0.0.1:{deaf.getsockname()[1]}')
+                    '--tracker', f'native://127.0.0.1:{deaf.getsockname()[1]}',
+                    '--tracker', f'udp://127.0.0.1:{deaf_udp.getsockname()[1]}/announce')
     seed.wait('tracker')
     began = time.monotonic()
     assert seed.stop(limit_s=10) == 0
     took = time.monotonic() - began
     assert 'stopped' in tracker.events() and took <= 6, f'{took:.1f} s, {tracker.events()}'
-    return f'gone {took:.1f} s after SIGTERM, with one tracker deaf to `stopped` and two to everything'
+    return f'gone {took:.1f} s after SIGTERM, with one tracker deaf to `stopped` and three to everything'
 
 
 def native_answers():
