@@ -32,6 +32,7 @@ def arguments():
     parser.add_argument('--results', default='target/bench-results', help='folder of the results, a JSON file a row')
     parser.add_argument('--scratch', default='/dev/shm/swarm-bench', help='folder in memory for payloads and copies')
     parser.add_argument('--markdown', metavar='FILE', help='write the table of all results there, such as docs/benchmarks.md')
+    parser.add_argument('--remark', metavar='TEXT', help='what to say above the table of that page')
     parser.add_argument('--insert', metavar='FILE', help='put the table between the marks of a document, such as README.md')
     parser.add_argument('--only-report', action='store_true', help='run nothing')
     return parser.parse_args()
@@ -81,7 +82,7 @@ def main():
     finally:
         scratch.clear()
     results = {row.name: json.load(open(path(row))) for row in ROWS if os.path.exists(path(row))}
-    text = report.markdown(ROWS, results)
+    text = report.markdown(ROWS, results, options.remark)
     if options.markdown:
         with open(options.markdown, 'w') as out:
             out.write(text)

@@ -36,7 +36,7 @@ def open_torrent(world, torrent, folder, *more):
     """Starts a fetch; the process, and how long it took until it could ask peers."""
     argv = [SWARM, 'fetch', torrent.metainfo, '-o', folder, '--listen', '127.0.0.1:7002', '--json', *more]
     fetch = world.start(0, argv, 'swarm-fetch')
-    wait_for(lambda: opened(fetch), 60, f'{torrent.name} to be opened', 0.005)
+    wait_for(lambda: opened(fetch), 120, f'{torrent.name} to be opened', 0.01)
     return fetch, time.monotonic() - fetch.began
 
 
