@@ -11,7 +11,7 @@ SHA-1 and write on the other, which no client that verifies with one stream of S
 ```
 tests/bench/run --markdown docs/benchmarks.md      # installs the rivals; root, for network namespaces
 tests/bench/run --help                             # the rows; each can be run by itself
-cargo bench                                        # parts of the program by themselves
+cargo bench --workspace --bench '*'                # parts by themselves: hashing, picker, codec, store
 ```
 
 Every figure is the median of all runs, with the lowest and the highest in brackets. Contestants take turns within one session,
