@@ -2,8 +2,9 @@
 //!
 //! Invariant: what has been received stays as it is until the next call of [`Batch::receive`].
 
-use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, addr::SocketAddrArg, sendmmsg};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -14,8 +15,6 @@ const DATAGRAMS: usize = 64;
 /// What is longer is cut, and so wrong.
 const LENGTH: usize = 2_048;
 
-type Headers = MultiHeaders<SockaddrStorage>;
-
 /// Room for what one thread receives and sends at a time.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -24,10 +23,8 @@ pub(crate) struct Batch {
     received: Vec<(SocketAddr, usize)>,
     /// Replies, each with room that is used again, and to whom they go.
     replies: Vec<Vec<u8>>,
-    addresses: Vec<Option<SockaddrStorage>>,
-    // The kernel leaves its marks in them, so each direction has its own.
-    incoming: Headers,
-    outgoing: Headers,
+    addresses: Vec<SocketAddrAny>,
+    headers: MultiHeaders<SockaddrStorage>,
 }
 
 impl Batch {
@@ -37,8 +34,7 @@ impl Batch {
             received: Vec::with_capacity(DATAGRAMS),
             replies: (0..DATAGRAMS).map(|_| Vec::with_capacity(LENGTH)).collect(),
             addresses: Vec::with_capacity(DATAGRAMS),
-            incoming: Headers::preallocate(DATAGRAMS, None),
-            outgoing: Headers::preallocate(DATAGRAMS, None),
+            headers: MultiHeaders::preallocate(DATAGRAMS, None),
         }
     }
 
@@ -50,7 +46,7 @@ impl Batch {
         self.received.clear();
         let mut slices: Vec<_> = self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let messages = recvmmsg(socket.as_raw_fd(), &mut self.incoming, slices.iter_mut(), flags, None)?;
+        let messages = recvmmsg(socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None)?;
         self.received.extend(messages.map(|message| {
             // One without an address that we know cannot be answered: of length 0 it is no request.
             message.address.as_ref().and_then(socket_address).map_or((NOBODY, 0), |from| (from, message.bytes))
@@ -66,22 +62,24 @@ impl Batch {
             reply.clear();
             respond(from, buffer.get(..length).unwrap_or_default(), reply);
             if !reply.is_empty() {
-                self.addresses.push(Some(SockaddrStorage::from(from)));
+                self.addresses.push(from.as_any());
             }
         }
     }
 
     /// Sends the replies; returns how many could not be sent. Waits while the socket's buffer is full.
     pub(crate) fn send(&mut self, socket: &UdpSocket) -> u64 {
+        let slices: Vec<_> = self.replies.iter().map(|reply| [IoSlice::new(reply)]).collect();
+        // Nothing but the datagrams themselves goes out.
+        let mut beside: Vec<_> = self.addresses.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let parts = self.addresses.iter().zip(&slices).zip(&mut beside);
+        let mut messages: Vec<_> =
+            parts.map(|((to, slice), beside)| MMsgHdr::new_with_addr(to, slice, beside)).collect();
         let (mut sent, mut failed) = (0, 0);
-        while let Some(addresses) = self.addresses.get(sent..).filter(|addresses| !addresses.is_empty()) {
-            let replies = self.replies.get(sent..).unwrap_or_default();
-            let slices: Vec<_> = replies.iter().take(addresses.len()).map(|reply| [IoSlice::new(reply)]).collect();
-            let nothing: [ControlMessage<'_>; 0] = [];
-            let flags = MsgFlags::empty();
-            match sendmmsg(socket.as_raw_fd(), &mut self.outgoing, &slices, addresses, nothing, flags) {
-                Ok(messages) => sent += messages.count().max(1),
-                Err(Errno::EINTR) => {}
+        while let Some(waiting) = messages.get_mut(sent..).filter(|waiting| !waiting.is_empty()) {
+            match sendmmsg(socket, waiting, SendFlags::empty()) {
+                Ok(count) => sent += count.max(1),
+                Err(Errno::INTR) => {}
                 // It is about the first of them, and the others may be fine.
                 Err(_) => {
                     sent += 1;
@@ -149,7 +147,7 @@ mod tests {
         batch.receive(&server).unwrap();
         batch.respond(|_, datagram, out| out.extend_from_slice(datagram));
         for broken in [0, 3] {
-            batch.addresses[broken] = Some(SockaddrStorage::from(NOBODY));
+            batch.addresses[broken] = NOBODY.as_any();
         }
         assert_eq!(batch.send(&server), 2);
         let mut reply = [0; 10];

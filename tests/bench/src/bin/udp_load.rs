@@ -6,7 +6,8 @@
 //! of the tracker goes into the report.
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -262,11 +263,11 @@ impl Load {
     fn send(&mut self) -> Result<()> {
         for part in self.outgoing.chunks(BATCH) {
             let slices: Vec<_> = part.iter().map(|datagram| [IoSlice::new(datagram)]).collect();
-            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(part.len(), None);
-            let nothing: [ControlMessage<'_>; 0] = [];
-            let to = vec![None; part.len()];
-            sendmmsg(self.socket.as_raw_fd(), &mut headers, &slices, &to, nothing, MsgFlags::empty())
-                .context("the tracker")?;
+            let mut beside: Vec<_> = part.iter().map(|_| SendAncillaryBuffer::default()).collect();
+            let mut messages: Vec<_> =
+                slices.iter().zip(&mut beside).map(|(slice, beside)| MMsgHdr::new(slice, beside)).collect();
+            // What is not sent gets no answer, and counts as lost.
+            sendmmsg(&self.socket, &mut messages, SendFlags::empty()).context("the tracker")?;
         }
         self.outgoing.clear();
         Ok(())
