@@ -6,18 +6,28 @@ use bitvec::prelude::{BitVec, Msb0};
 
 /// Which pieces somebody has. Its length is that of the torrent for ever.
 ///
-/// Most peers have all pieces or none, so only what is between the two takes memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Most peers have all pieces or none, so a set takes no memory before it is something between the two.
+#[derive(Clone, Debug)]
 pub struct Bitfield {
     pieces: u32,
     ones: u32,
-    /// Nothing while the set is empty or full.
+    /// Nothing as long as the set was always empty, or always full. Once made it stays, for whoever gains and loses one
+    /// piece again and again must not have it made anew each time.
     held: Option<Box<Held>>,
 }
 
+impl PartialEq for Bitfield {
+    fn eq(&self, other: &Self) -> bool {
+        let same_words = || (0..self.words()).all(|word| self.word(word) == other.word(word));
+        (self.pieces, self.ones) == (other.pieces, other.ones) && same_words()
+    }
+}
+
+impl Eq for Bitfield {}
+
 /// The bits of a set. Beside them stands which words of 64 pieces are not empty, and which are not full, so that the few
 /// pieces that are of interest among millions are found without a walk over all.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     /// Spare bits are always zero.
     bits: BitVec<u8, Msb0>,
@@ -170,13 +180,9 @@ impl Bitfield {
             return false;
         }
         self.ones = if value { self.ones + 1 } else { self.ones - 1 };
-        if self.is_empty() || self.is_full() {
-            self.held = None;
-        } else {
-            // The first piece of an empty set comes, or the first of a full one goes.
-            let held = self.held.get_or_insert_with(|| Box::new(Held::new(uniform(self.pieces, !value))));
-            held.set(piece, value);
-        }
+        // The first piece of an empty set comes, or the first of a full one goes.
+        let held = self.held.get_or_insert_with(|| Box::new(Held::new(uniform(self.pieces, !value))));
+        held.set(piece, value);
         true
     }
 
@@ -304,11 +310,13 @@ mod tests {
                 few.insert(geometry.piece(number).unwrap());
             }
             assert_eq!(few, Bitfield::full(pieces));
-            assert!(few.held.is_none());
+            let made: *const Held = &**few.held.as_ref().unwrap();
             for number in 0..pieces {
                 few.remove(geometry.piece(number).unwrap());
             }
             assert_eq!(few, Bitfield::empty(pieces));
+            few.insert(geometry.piece(0).unwrap());
+            assert!(std::ptr::eq(made, &**few.held.as_ref().unwrap()), "made once, not with every change");
         }
     }
 
