@@ -110,10 +110,19 @@ impl World {
             Item::Message(message) if end.waiting.is_empty() && !end.on_wire => self.send_message(from, message),
             item => {
                 end.waiting.push_back(item);
-                self.most_waiting = self.most_waiting.max(end.waiting.len());
+                let waiting = end.waiting.len();
+                if waiting > self.most_waiting && !self.floods(from) && !self.floods(from.other()) {
+                    self.most_waiting = waiting;
+                }
                 self.want_uplink(from);
             }
         }
+    }
+
+    /// Whether the host at this end floods: what it says, and what answers it, waits here without bound, where the engine
+    /// would stop reading.
+    fn floods(&self, end: EndIndex) -> bool {
+        matches!(self.hosts[self.ends[end.get()].host].config.conduct, Conduct::Flood { .. })
     }
 
     fn want_uplink(&mut self, from: EndIndex) {

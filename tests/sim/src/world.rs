@@ -150,7 +150,7 @@ pub struct World {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) keeps_events: bool,
     pub(crate) checking: bool,
-    /// Most messages and blocks that ever waited on one connection.
+    /// Most messages and blocks that ever waited on one connection, but for those of peers that flood.
     pub(crate) most_waiting: usize,
     /// Most outputs that one input ever called forth.
     pub(crate) most_outputs: usize,
