@@ -11,6 +11,7 @@ mod shell;
 mod store;
 mod swarm;
 mod tracker;
+mod udp;
 mod wire;
 
 pub use bencode::bencode;
@@ -19,6 +20,7 @@ pub use records::{resume_record, state_files};
 pub use store::tracker_store;
 pub use swarm::{fast_extension, peer_session, swarm};
 pub use tracker::{http_announce, http_reply, magnet, native_frames};
+pub use udp::udp_tracker;
 pub use wire::{extended, geometry, handshake, messages};
 
 /// The body of a target.
@@ -44,4 +46,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("state_files", state_files),
     ("swarm", swarm),
     ("tracker_store", tracker_store),
+    ("udp_tracker", udp_tracker),
 ];
