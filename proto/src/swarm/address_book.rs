@@ -282,7 +282,8 @@ mod tests {
     fn who_is_banned_is_not_dialled_before_the_end_of_the_ban() {
         let (mut book, now) = (AddressBook::new(), Instant::now());
         book.add(now, address(1), PeerSource::User);
-        let offender = Offender { address: address(1), reachable: None, id: PeerId([7; 20]), proven: true };
+        let id = PeerId([7; 20]);
+        let offender = Offender { address: address(1), reachable: None, id, proven: true, good_blocks: 0 };
         book.ban(now, &offender);
         book.add(now, address(1), PeerSource::Push);
         assert!(book.is_banned(now, address(1), PeerId([1; 20])));

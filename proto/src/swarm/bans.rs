@@ -52,6 +52,8 @@ pub(super) struct Offender {
     pub(super) id: PeerId,
     /// Whether a right piece has come from it on this connection.
     pub(super) proven: bool,
+    /// Its blocks in right pieces, less what wrong ones have cost it.
+    pub(super) good_blocks: u32,
 }
 
 #[derive(Default)]
@@ -62,7 +64,7 @@ pub(super) struct Bans {
 impl Bans {
     /// Shuts a peer out.
     pub(super) fn add(&mut self, now: Instant, offender: &Offender) {
-        let Offender { address, reachable, id, proven } = *offender;
+        let Offender { address, reachable, id, proven, .. } = *offender;
         let host = host_of(address.ip());
         if host.is_loopback() {
             self.mark(now, Mark::Id(id), proven);
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     fn offender(address: &str, id: u8, proven: bool) -> Offender {
-        Offender { address: address.parse().unwrap(), reachable: None, id: PeerId([id; 20]), proven }
+        Offender { address: address.parse().unwrap(), reachable: None, id: PeerId([id; 20]), proven, good_blocks: 0 }
     }
 
     #[test]
@@ -159,7 +161,8 @@ mod tests {
         bans.add(now, &offender("10.0.0.1:1", 1, false));
         for number in 0..2 * u32::try_from(BANS).unwrap() {
             let ip = std::net::Ipv4Addr::from(0x0b00_0000 + number);
-            bans.add(now, &Offender { address: (ip, 1).into(), reachable: None, id: PeerId([1; 20]), proven: true });
+            let offender = Offender { address: (ip, 1).into(), ..offender("192.0.2.1:1", 1, true) };
+            bans.add(now, &offender);
         }
         assert_eq!(bans.bans.len(), BANS);
         assert!(bans.of_address(now, "10.0.0.1:1".parse().unwrap()).is_some());

@@ -147,7 +147,7 @@ impl Peer {
     /// Who it is, should it have to be shut out.
     pub(super) fn as_offender(&self) -> Offender {
         let (address, reachable, id) = (self.address, self.reachable_at(), self.peer_id);
-        Offender { address, reachable, id, proven: self.good_pieces > 0 }
+        Offender { address, reachable, id, proven: self.good_pieces > 0, good_blocks: self.good_blocks }
     }
 
     /// Whether the peer has every piece.

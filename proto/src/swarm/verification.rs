@@ -194,7 +194,9 @@ impl Swarm {
     /// A peer is convicted of a wrong block: it is shut out, unless its many right pieces speak for a noisy link.
     fn strike(&mut self, now: Instant, culprit: Sender) {
         let cost = GOOD_PIECES_PER_STRIKE.saturating_mul(self.geometry.piece_length().div_ceil(BLOCK_LENGTH));
-        let credit = self.peers.get_mut(&culprit.peer).map(|peer| &mut peer.good_blocks);
+        // Also of one that has left since: a noisy link loses connections as well.
+        let left = self.departed.iter_mut().find(|(key, _)| *key == culprit.peer).map(|(_, who)| &mut who.good_blocks);
+        let credit = self.peers.get_mut(&culprit.peer).map(|peer| &mut peer.good_blocks).or(left);
         match credit.filter(|credit| **credit >= cost) {
             Some(credit) => *credit -= cost,
             None => self.ban(now, culprit.peer),

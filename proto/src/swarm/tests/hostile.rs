@@ -267,6 +267,31 @@ fn whoever_lied_and_left_is_banned_all_the_same() {
 }
 
 #[test]
+fn a_noisy_link_that_loses_its_connection_keeps_its_credit() {
+    let mut bench = Bench::of(40, &".".repeat(40));
+    let (peer, mut blocks) = bench.seed(1);
+    let mut right = 0;
+    let wrong = 'wrong: loop {
+        let outputs = bench.deliver(peer, &std::mem::take(&mut blocks));
+        blocks.extend(bench.requests(&outputs, peer));
+        for output in outputs {
+            let Output::Verify { piece, .. } = output else { continue };
+            if right == 8 {
+                break 'wrong piece;
+            }
+            right += 1;
+            let told = bench.write(piece, WRITTEN);
+            blocks.extend(bench.requests(&told, peer));
+        }
+    };
+    bench.swarm.handle_closed(bench.now, peer);
+    bench.write(wrong, VerifyOutcome::Mismatch { digests: vec![[1; 20]; 2] });
+    let stats = bench.swarm.stats(bench.now);
+    assert_eq!((stats.failed_pieces, stats.banned_peers), (1, 0));
+    assert!(bench.try_connect(1, ALL, Direction::Incoming).is_ok());
+}
+
+#[test]
 fn whoever_breaks_rules_is_dialled_less_and_less() {
     let mut bench = Bench::new("........");
     let address = SocketAddr::from(([10, 0, 0, 1], 6_881));
