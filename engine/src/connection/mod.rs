@@ -273,7 +273,11 @@ async fn finished(reading: &mut Option<JoinHandle<Read>>) -> Read {
     match reading {
         Some(task) => match task.await {
             Ok(read) => read,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and we with it.
+                Err(_) => std::future::pending().await,
+            },
         },
         None => std::future::pending().await,
     }
