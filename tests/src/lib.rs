@@ -1,4 +1,5 @@
 //! The helpers that the black-box tests share.
 
+pub mod announcing;
 pub mod kit;
 pub mod rogue;

@@ -4,17 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use swarm_engine::tracker::Trackers;
-use swarm_proto::announce::{AnnounceReply, Announced, Announcer, AnnouncerConfig, Totals, TrackerError};
-use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::announce::{Announced, TrackerError};
+use swarm_tests::announcing::{LEECHER, Peer, SEED, TORRENT, ports};
 use swarm_tracker_core::{Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-const TORRENT: InfoHash = InfoHash([0x2b; 20]);
-const SEED: Totals = Totals { uploaded: 0, downloaded: 0, left: 0 };
-const LEECHER: Totals = Totals { uploaded: 0, downloaded: 0, left: 1 };
 
 /// A tracker that runs until it is told to stop.
 struct Tracker {
@@ -52,52 +47,6 @@ impl Tracker {
 
 fn store() -> Store {
     Store::new(StoreConfig::default(), Instant::now())
-}
-
-/// A peer of the torrent: its schedule and its client.
-struct Peer {
-    announcer: Announcer,
-    trackers: Trackers,
-    totals: Totals,
-}
-
-impl Peer {
-    fn new(n: u8, totals: Totals, tiers: Vec<Vec<String>>) -> Self {
-        let config = AnnouncerConfig {
-            tiers,
-            info_hash: TORRENT,
-            peer_id: PeerId::new([n; 12]),
-            port: 7_000 + u16::from(n),
-            key: 0,
-            seed: 1,
-        };
-        Self { announcer: Announcer::new(config, Instant::now()), trackers: Trackers::new(), totals }
-    }
-
-    /// Makes all announces that are due now, and what follows from them at once.
-    async fn announce(&mut self) -> Vec<Announced> {
-        let (pushed, _receiver) = mpsc::channel(1);
-        let mut outcomes = Vec::new();
-        while let Some(job) = self.announcer.poll(Instant::now(), &self.totals, 50) {
-            let outcome = self.trackers.announce(&job, &pushed).await;
-            outcomes.extend(self.announcer.handle_reply(Instant::now(), job.id, outcome));
-        }
-        outcomes
-    }
-
-    /// As [`Peer::announce`] where one good answer is expected.
-    async fn reply(&mut self) -> AnnounceReply {
-        match self.announce().await.pop() {
-            Some(Announced::Replied { reply, .. }) => reply,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn ports(reply: &AnnounceReply) -> Vec<u16> {
-    let mut ports: Vec<u16> = reply.peers.iter().map(|peer| peer.address.port()).collect();
-    ports.sort_unstable();
-    ports
 }
 
 #[tokio::test]
