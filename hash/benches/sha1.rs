@@ -25,3 +25,12 @@ fn pieces<const LENGTH: usize>(bencher: Bencher<'_, '_>, lanes: usize) {
     let method = Method::all().find(|method| method.lanes() == lanes).unwrap_or_else(Method::best);
     bencher.counter(BytesCount::new(PIECES * LENGTH)).bench_local(|| method.digest(black_box(&pieces)));
 }
+
+/// A few pieces at a time, as they come from peers.
+#[divan::bench(args = [1, 2, 4, 8, 10, 12, 16], sample_count = 50)]
+fn few(bencher: Bencher<'_, '_>, count: usize) {
+    const LENGTH: usize = 1_048_576;
+    let data: Vec<u8> = (0..=250).cycle().take(count * LENGTH).collect();
+    let pieces: Vec<&[u8]> = data.chunks(LENGTH).collect();
+    bencher.counter(BytesCount::new(count * LENGTH)).bench_local(|| Method::best().digest(black_box(&pieces)));
+}

@@ -22,6 +22,7 @@ pub use error::{DiskError, Operation};
 pub(crate) use file_pool::descriptor_limit;
 pub use file_pool::{FileKey, FilePool, Use, raise_descriptor_limit};
 pub use folder::{Access, Folder, Stamp};
+pub(crate) use hash::hash_pieces_in_memory;
 pub use hash::{HashJob, block_digests, hash_piece};
 pub use storage::{Allocation, FileOnDisk, FileSpan, ForeignFiles, Mode, Round, Storage, StorageOptions};
 pub use verify::{VerifyReport, verify, verify_pieces};

@@ -35,6 +35,11 @@ impl Assembly {
         Some(self.pieces.remove(&piece)?.into_iter().flatten().collect())
     }
 
+    /// Whether no block of any piece is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// Whether any block of the piece is kept.
     pub(super) fn has_begun(&self, piece: PieceIndex) -> bool {
         self.pieces.contains_key(&piece)

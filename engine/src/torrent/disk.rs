@@ -7,7 +7,7 @@ use crate::buffer::BlockBuffer;
 use crate::connection::{Source, Span};
 use crate::disk::fault;
 use crate::disk::resume::ResumeStore;
-use crate::disk::{DiskError, HashJob, Storage, block_digests, hash_piece, verify_pieces};
+use crate::disk::{DiskError, HashJob, Storage, block_digests, hash_pieces_in_memory, verify_pieces};
 use crate::session::Purpose;
 use rustix::fs::Advice;
 use std::collections::BTreeSet;
@@ -43,12 +43,20 @@ pub(super) struct Verified {
     pub(super) refused: Option<(DiskError, Vec<BlockBuffer>)>,
 }
 
+/// Hashes pieces together, and writes those that are right. The answers are in their order.
+pub(super) fn verify(works: Vec<Verification>, storage: &Storage, resume: Option<&ResumeStore>) -> Vec<Verified> {
+    let slices: Vec<Vec<&[u8]>> = works.iter().map(|work| work.blocks.iter().map(AsRef::as_ref).collect()).collect();
+    let hashes = hash_pieces_in_memory(&slices);
+    drop(slices);
+    works.into_iter().zip(hashes).map(|(work, hash)| work.finish(hash, storage, resume)).collect()
+}
+
 impl Verification {
-    /// Hashes the piece, and writes it if it is right.
-    pub(super) fn run(self, storage: &Storage, resume: Option<&ResumeStore>) -> Verified {
+    /// Writes the piece if this is its hash.
+    fn finish(self, found: [u8; HASH_LENGTH], storage: &Storage, resume: Option<&ResumeStore>) -> Verified {
         let Self { piece, hash, blocks, digests } = self;
         let slices: Vec<&[u8]> = blocks.iter().map(AsRef::as_ref).collect();
-        if hash_piece(&slices) != hash {
+        if found != hash {
             let digests = block_digests(&slices);
             return Verified { outcome: VerifyOutcome::Mismatch { digests }, refused: None };
         }

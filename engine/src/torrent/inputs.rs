@@ -27,8 +27,8 @@ pub(super) enum Done {
     Dialled(SocketAddr, Result<(TcpStream, Handshake), HandshakeFailure>),
     /// An announce.
     Announced(u64, Result<AnnounceReply, TrackerError>),
-    /// A piece was hashed, and written if it was right. Nothing if the task failed by a fault of ours.
-    Verified(PieceIndex, Option<Verified>),
+    /// Pieces were hashed, and written if they were right. Nothing for any if the task failed by a fault of ours.
+    Verified(Vec<(PieceIndex, Option<Verified>)>),
     /// Files were synced and renamed.
     Finished(Result<(), DiskError>),
     /// The resume record was written.
@@ -153,7 +153,9 @@ impl Driver {
     /// Takes what a task of the disk came to; all others are over at the end of a torrent.
     pub(super) fn finish_disk(&mut self, joined: Joined) {
         match joined {
-            Ok((_, Done::Verified(piece, verified))) => self.verified(piece, verified),
+            Ok((_, Done::Verified(all))) => {
+                all.into_iter().for_each(|(piece, verified)| self.verified(piece, verified));
+            }
             Ok((_, Done::Finished(result))) => self.finished(result),
             Ok((_, Done::Recorded(result))) => self.recorded(result),
             Ok((_, Done::Rechecked(result))) => self.rechecked(result),

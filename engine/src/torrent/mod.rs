@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod inputs;
 mod outputs;
+mod pairing;
 mod patrol;
 mod records;
 mod start;
@@ -28,6 +29,7 @@ use connections::Connections;
 use disk::FileSource;
 use files::FileProgress;
 use inputs::{Awaited, Done};
+use pairing::Pairing;
 use patrol::Patrol;
 use records::Records;
 use std::collections::HashMap;
@@ -82,6 +84,7 @@ pub(crate) struct Driver {
     shared: Arc<Shared<FileSource>>,
     connections: Connections,
     assembly: Assembly,
+    pairing: Pairing,
     files: FileProgress,
     records: Records,
     patrol: Patrol,
@@ -145,6 +148,8 @@ impl Driver {
                 _ = queues.inlets.shutdown.changed(), if self.stop_at.is_none() => self.stop(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.swarm.handle_timeout(now());
+                    let due = self.pairing.take_due(now());
+                    self.verify_now(due.into_iter().collect());
                 }
                 _ = status.tick(), if !was_at_rest => at_rest = self.report(),
                 _ = checkpoint.tick() => {
@@ -160,7 +165,8 @@ impl Driver {
     /// The next moment at which something must be done.
     fn deadline(&self) -> Option<Instant> {
         let swarm = self.swarm.poll_timeout().map(Instant::from_std);
-        swarm.into_iter().chain(self.stop_at).min()
+        let pairing = self.pairing.deadline().map(Instant::from_std);
+        swarm.into_iter().chain(pairing).chain(self.stop_at).min()
     }
 
     fn command(&mut self, command: Command) {
@@ -213,6 +219,8 @@ impl Driver {
     async fn end(mut self) {
         let deadline = Instant::now() + STOP_DEADLINE;
         self.records.cancel();
+        let waiting = self.pairing.take();
+        self.verify_now(waiting.into_iter().collect());
         while self.records.is_busy()
             && let Ok(Some(done)) = timeout_at(deadline, self.tasks.join_next_with_id()).await
         {

@@ -99,22 +99,36 @@ impl Driver {
         });
     }
 
-    /// Hashes and writes a piece, on a thread that may block.
+    /// Has a piece hashed and written, perhaps together with the next one.
     fn verify(&mut self, piece: PieceIndex, digests: bool) {
+        self.records.verification_begins();
         let (Some(blocks), Some(hash)) = (self.assembly.take(piece), self.metainfo.piece_hash(piece)) else {
             // The swarm asks only for pieces whose blocks were all kept; if it errs, the piece is fetched again.
             tracing::error!(piece = piece.as_u32(), "a piece to verify is not there");
-            self.tasks.spawn(async move { Done::Verified(piece, None) });
-            self.records.verification_begins();
+            self.tasks.spawn(async move { Done::Verified(vec![(piece, None)]) });
             return;
         };
         let work = Verification { piece, hash: *hash, blocks, digests };
+        let now = self.pairing.push(super::now(), work, !self.assembly.is_empty());
+        self.verify_now(now);
+    }
+
+    /// Hashes and writes pieces, on a thread that may block.
+    pub(super) fn verify_now(&mut self, works: Vec<Verification>) {
+        if works.is_empty() {
+            return;
+        }
+        let pieces: Vec<PieceIndex> = works.iter().map(|work| work.piece).collect();
         let (storage, resume) = (self.records.storage(), self.records.resume());
         let permits = Arc::clone(&self.context.disk);
-        self.records.verification_begins();
         self.tasks.spawn(async move {
             let _permit = permits.acquire_owned().await;
-            Done::Verified(piece, spawn_blocking(move || work.run(&storage, resume.as_deref())).await.ok())
+            let verified = spawn_blocking(move || disk::verify(works, &storage, resume.as_deref())).await;
+            // Nothing if that failed by a fault of ours.
+            let verified = verified.map_or_else(|_| Vec::new(), |verified| verified.into_iter().map(Some).collect());
+            Done::Verified(
+                pieces.into_iter().zip(verified.into_iter().chain(std::iter::repeat_with(|| None))).collect(),
+            )
         });
     }
 

@@ -3,6 +3,7 @@
 use super::assembly::Assembly;
 use super::disk::FileSource;
 use super::files::FileProgress;
+use super::pairing::Pairing;
 use super::patrol::Patrol;
 use super::records::Records;
 use super::{BATCHES, Driver, Finishing, Inlets, PUSHED, Queues, Request, now};
@@ -213,6 +214,7 @@ impl Opened {
             swarm: Swarm::new(config, geometry, have, rand::random(), now()),
             shared: Arc::new(shared),
             connections: Default::default(),
+            pairing: Pairing::default(),
             assembly: Assembly::new(geometry),
             records: Records::new(storage, resume),
             patrol: Patrol::new(geometry, now()),
