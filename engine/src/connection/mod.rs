@@ -4,6 +4,7 @@
 //! task says goes out in order. Never waits for the torrent task while it could send: when the torrent's queue is full,
 //! it only stops reading, and TCP tells the peer.
 
+mod ahead;
 pub(crate) mod handshake;
 mod line;
 mod receive;

@@ -1,15 +1,17 @@
 //! Bytes from a socket as messages and blocks.
 //!
 //! Owns the bytes between the socket and the torrent task. The payload of a block is read straight into the buffer in
-//! which it stays until it is on disk; headers and control messages go through a small side buffer. Never holds more
-//! than one unfinished block and one unfinished message, whose length [`wire::decode`] has bounded.
+//! which it stays until it is on disk, several blocks at a time where they come fast ([`Ahead`]); headers and control
+//! messages go through a small side buffer. Never holds more between two reads than one unfinished block and one
+//! unfinished message, whose length [`wire::decode`] has bounded.
 
+use super::ahead::{Ahead, MOST_AHEAD, cut};
 use crate::buffer::{BlockBuffer, BlockPool};
 use std::io::{self, IoSliceMut};
 use std::sync::Arc;
-use swarm_proto::geometry::{Block, Geometry};
+use swarm_proto::geometry::{BLOCK_LENGTH, Block, Geometry};
 use swarm_proto::swarm::PeerFault;
-use swarm_proto::wire::{self, Decoded, Frame, FrameLimits, Message};
+use swarm_proto::wire::{self, Decoded, Frame, FrameLimits, Message, PIECE_HEADER_LENGTH};
 
 /// Bytes of the side buffer while nothing longer is under way. While nothing at all is under way there is none: most of
 /// the connections of a large swarm are silent.
@@ -35,6 +37,10 @@ pub(super) struct Receiver {
     start: usize,
     end: usize,
     payload: Option<Payload>,
+    /// What came behind the payload; nothing while the side buffer holds anything.
+    ahead: Ahead,
+    /// Blocks that the next read takes beyond the one under way.
+    depth: usize,
 }
 
 struct Payload {
@@ -46,13 +52,23 @@ struct Payload {
 impl Receiver {
     pub(super) fn new(geometry: Geometry, pool: Arc<BlockPool>) -> Self {
         let limits = FrameLimits::new(geometry.pieces());
-        Self { geometry, limits, pool, side: Vec::new(), start: 0, end: 0, payload: None }
+        Self {
+            geometry,
+            limits,
+            pool,
+            side: Vec::new(),
+            start: 0,
+            end: 0,
+            payload: None,
+            ahead: Ahead::default(),
+            depth: 0,
+        }
     }
 
     /// Bytes that the next [`Receiver::fill`] can take.
     pub(super) fn wanted(&self) -> usize {
         match &self.payload {
-            Some(payload) => payload.buffer.len().saturating_sub(payload.filled) + READ_AHEAD,
+            Some(payload) => payload.buffer.len().saturating_sub(payload.filled) + self.room_ahead(),
             None => self.side.len().max(SIDE_LENGTH).saturating_sub(self.end),
         }
     }
@@ -76,11 +92,27 @@ impl Receiver {
         };
         let rest = upto(payload.buffer.get_mut(payload.filled..).unwrap_or_default(), most);
         let direct = rest.len();
-        let ahead = upto(self.side.as_mut_slice(), READ_AHEAD.min(most - direct));
-        let got = read(&mut [IoSliceMut::new(rest), IoSliceMut::new(ahead)])?;
+        if self.depth == 0 {
+            let beyond = upto(self.side.as_mut_slice(), READ_AHEAD.min(most - direct));
+            let got = read(&mut [IoSliceMut::new(rest), IoSliceMut::new(beyond)])?;
+            payload.filled += got.min(direct);
+            (self.start, self.end) = (0, got.saturating_sub(direct));
+            self.depth = usize::from(got > direct);
+            return Ok(got);
+        }
+        let mut ahead = Ahead::new(self.depth, &self.pool);
+        let got = read(&mut cut(std::iter::once(rest).chain(ahead.slices()), most))?;
         payload.filled += got.min(direct);
-        (self.start, self.end) = (0, got.saturating_sub(direct));
+        ahead.arrive(got.saturating_sub(direct));
+        // As far as the last read got, or twice as far if that was as far as it could.
+        let full = got == direct + Ahead::room(self.depth);
+        self.depth = if full { MOST_AHEAD.min(2 * self.depth) } else { ahead.begun() };
+        self.ahead = ahead;
         Ok(got)
+    }
+
+    fn room_ahead(&self) -> usize {
+        if self.depth == 0 { READ_AHEAD } else { Ahead::room(self.depth) }
     }
 
     /// Nothing more comes for now: gives back what memory is not needed to wait.
@@ -103,6 +135,12 @@ impl Receiver {
             if self.payload.is_some() {
                 return Ok(None);
             }
+            if !self.ahead.is_empty() && !self.take_ahead()? {
+                self.spill();
+            }
+            if self.payload.is_some() {
+                continue;
+            }
             let waiting = self.side.get(self.start..self.end).unwrap_or_default();
             match wire::decode(waiting, &self.limits).map_err(|fault| PeerFault::Length(fault.id))? {
                 Decoded::Incomplete(needed) => {
@@ -115,16 +153,47 @@ impl Receiver {
                 }
                 Decoded::Frame(Frame::Piece { index, begin, length }, used) => {
                     self.start += used;
-                    let block = self.geometry.wire_block(index, begin, length);
-                    let block = block.ok_or(PeerFault::NoSuchBlock(index, begin, length))?;
-                    // Nobody waits for its bytes: neither do we.
-                    if !self.geometry.is_on_grid(block) {
-                        return Err(PeerFault::OddBlock);
-                    }
+                    let block = self.block(index, begin, length)?;
                     let buffer = self.pool.take(block.length() as usize);
                     self.payload = Some(Payload { block, buffer, filled: 0 });
                 }
             }
+        }
+    }
+
+    /// The block that a header names.
+    fn block(&self, index: u32, begin: u32, length: u32) -> Result<Block, PeerFault> {
+        let block = self.geometry.wire_block(index, begin, length);
+        let block = block.ok_or(PeerFault::NoSuchBlock(index, begin, length))?;
+        // Nobody waits for its bytes: neither do we.
+        if self.geometry.is_on_grid(block) { Ok(block) } else { Err(PeerFault::OddBlock) }
+    }
+
+    /// Takes the next block of those that were read ahead; `false` if it is none, or only a part of its header is there.
+    fn take_ahead(&mut self) -> Result<bool, PeerFault> {
+        let Some(header) = self.ahead.header() else { return Ok(false) };
+        let Ok(Decoded::Frame(Frame::Piece { index, begin, length: BLOCK_LENGTH }, _)) =
+            wire::decode(header, &self.limits)
+        else {
+            return Ok(false);
+        };
+        let block = self.block(index, begin, BLOCK_LENGTH)?;
+        self.payload = self.ahead.take().map(|(buffer, filled)| Payload { block, buffer, filled });
+        Ok(true)
+    }
+
+    /// What was read ahead is something else, and goes through the side buffer.
+    fn spill(&mut self) {
+        let bytes = std::mem::take(&mut self.ahead).spill();
+        // A part of a header is no sign that the next blocks do not come.
+        if bytes.len() > PIECE_HEADER_LENGTH {
+            self.depth = 0;
+        }
+        (self.start, self.end) = (0, bytes.len());
+        if self.side.len() < bytes.len() {
+            self.side = bytes;
+        } else if let Some(side) = self.side.get_mut(..bytes.len()) {
+            side.copy_from_slice(&bytes);
         }
     }
 
@@ -167,7 +236,6 @@ fn upto(bytes: &mut [u8], most: usize) -> &mut [u8] {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use swarm_proto::geometry::BLOCK_LENGTH;
 
     fn receiver() -> Receiver {
         Receiver::new(Geometry::new(1 << 20, 1 << 18).unwrap(), BlockPool::new(4))
@@ -223,6 +291,52 @@ mod tests {
             assert!(matches!(unchoke, Inbound::Message(Message::Unchoke)));
             assert!(matches!(extended, Inbound::Message(Message::Extended(7, body)) if body.len() == 60_000));
             assert!(matches!(last, Inbound::Message(Message::KeepAlive)));
+        }
+    }
+
+    #[test]
+    fn whatever_stands_between_blocks_is_found() {
+        // The last piece ends with a block of 100 bytes.
+        let geometry = Geometry::new((1 << 20) + 100, 1 << 18).unwrap();
+        let blocks: Vec<Block> = geometry.all_pieces().flat_map(|piece| geometry.blocks(piece)).collect();
+        for every in [1, 2, 3, 7, 8, 9, 30, 100] {
+            let mut bytes = Vec::new();
+            let mut haves = 0;
+            for (number, block) in blocks.iter().enumerate() {
+                bytes.extend_from_slice(&Message::piece_header(*block));
+                bytes.extend((0..block.length() as usize).map(|n| ((n * 7 + number) % 256) as u8));
+                if number % every == every - 1 {
+                    Message::Have(3).encode_to(&mut bytes);
+                    haves += 1;
+                }
+            }
+            for step in [1_000, 16_397, 50_000, 131_176, 131_177, 300_000, usize::MAX] {
+                let mut receiver = Receiver::new(geometry, BlockPool::new(4));
+                let (mut rest, mut reads) = (&bytes[..], 0);
+                let (mut found, mut messages) = (Vec::new(), 0);
+                while !rest.is_empty() {
+                    receiver.fill(step, |slices| io::Read::read_vectored(&mut rest, slices)).unwrap();
+                    reads += 1;
+                    while let Some(inbound) = receiver.take().unwrap() {
+                        match inbound {
+                            Inbound::Block(block, buffer) => {
+                                let number = found.len();
+                                assert!(
+                                    buffer.iter().enumerate().all(|(n, byte)| *byte == ((n * 7 + number) % 256) as u8)
+                                );
+                                found.push(block);
+                            }
+                            Inbound::Message(message) => {
+                                assert_eq!(message, Message::Have(3));
+                                messages += 1;
+                            }
+                        }
+                    }
+                    assert!(receiver.ahead.is_empty());
+                }
+                assert_eq!((&found, messages), (&blocks, haves), "every {every}, step {step}");
+                assert!(every < 100 || step < 300_000 || reads <= 14, "{reads} reads for {} blocks", blocks.len());
+            }
         }
     }
 

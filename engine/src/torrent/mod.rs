@@ -43,9 +43,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 /// Batches of all connections together that may wait for this task.
-const BATCHES: usize = 32;
+const BATCHES: usize = 8;
 /// Batches taken before what the swarm says to them is carried out.
-const BATCHES_PER_ROUND: usize = 16;
+const BATCHES_PER_ROUND: usize = 8;
 /// How often the status is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// How often to ask whether the resume record should be brought up to date.

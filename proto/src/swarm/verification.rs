@@ -18,7 +18,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of complete pieces that may wait for the disk before requests do: what comes while a thread is woken. What was
 /// requested before comes as well.
-const BACKLOG: u64 = 8 * 1024 * 1024;
+const BACKLOG: u64 = 4 * 1024 * 1024;
 /// A peer is forgiven one wrong piece for the blocks of so many right ones: a noisy link is no malice, and what it spoils
 /// is little beside what it brings.
 const GOOD_PIECES_PER_STRIKE: u32 = 8;
