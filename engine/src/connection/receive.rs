@@ -304,7 +304,7 @@ mod tests {
             let mut haves = 0;
             for (number, block) in blocks.iter().enumerate() {
                 bytes.extend_from_slice(&Message::piece_header(*block));
-                bytes.extend((0..block.length() as usize).map(|n| ((n * 7 + number) % 256) as u8));
+                bytes.extend((0..block.length() as usize).map(|n| (n * 7 + number).to_le_bytes()[0]));
                 if number % every == every - 1 {
                     Message::Have(3).encode_to(&mut bytes);
                     haves += 1;
@@ -322,7 +322,10 @@ mod tests {
                             Inbound::Block(block, buffer) => {
                                 let number = found.len();
                                 assert!(
-                                    buffer.iter().enumerate().all(|(n, byte)| *byte == ((n * 7 + number) % 256) as u8)
+                                    buffer
+                                        .iter()
+                                        .enumerate()
+                                        .all(|(n, byte)| *byte == (n * 7 + number).to_le_bytes()[0])
                                 );
                                 found.push(block);
                             }
