@@ -1,12 +1,16 @@
 //! One connection: bytes in, bytes out, and the clock.
 //!
 //! Owns the socket, its buffers and deadlines. What is answered is decided in [`crate::session`]. It waits for its own peer
-//! only: while an answer cannot be written nothing is read, and pushes that find no room are dropped by the hub. Invariant:
-//! memory grows with the bytes that have arrived, never with a length that was told.
+//! only: while an answer cannot be written nothing is read, and pushes that find no room are dropped by whoever has them.
+//! Invariant: memory grows with the bytes that have arrived, never with a length that was told; a connection that waits for
+//! its peer holds no buffer at all.
 
+use crate::mailbox::Mailbox;
 use crate::session::{After, FULL_RETRY_S, PeerSession};
 use crate::shared::{BUDGET_UNIT, Shared};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
+use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_proto::limits::NATIVE_FRAME_LENGTH;
@@ -15,12 +19,10 @@ use swarm_proto::native::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Bytes for which the buffer has room before each read. It grows with what comes; most connections only ever ask small
-/// things, and there may be many.
+/// Bytes for which the buffer has room before each read. It grows with what comes.
 const READ_LENGTH: usize = 1_024;
 /// Time and bytes for which a closing connection still reads, so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     shared: Arc<Shared>,
     session: PeerSession,
-    pushes: Receiver<Bytes>,
+    mailbox: Arc<Mailbox>,
     buffer: BytesMut,
     output: Vec<u8>,
     /// The beginning of the frame that is not whole yet, and the bytes that it will have.
@@ -62,13 +64,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>, session: PeerSession, pushes: Receiver<Bytes>) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        shared: Arc<Shared>,
+        session: PeerSession,
+        mailbox: Arc<Mailbox>,
+    ) -> Box<Self> {
         let now = Instant::now();
-        Self {
+        Box::new(Self {
             stream,
             shared,
             session,
-            pushes,
+            mailbox,
             buffer: BytesMut::new(),
             output: Vec::new(),
             partial: None,
@@ -78,50 +85,77 @@ impl Connection {
             ping: 0,
             asked: false,
             broken: 0,
-        }
+        })
     }
 
     /// Serves the peer until either side closes. The peer's torrents stop before the socket is waited for a last time.
-    pub(crate) async fn run(mut self, mut closing: watch::Receiver<bool>) -> End {
+    pub(crate) async fn run(mut self: Box<Self>, mut closing: watch::Receiver<bool>) -> End {
         let end = match self.talk(&mut closing).await {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        let Self { mut stream, mut session, .. } = self;
-        if end == End::Closing {
-            session.leave_in_place();
-        }
-        drop(session);
+        let mut stream = self.leave(&end);
         if !matches!(end, End::Closed | End::Broken(_) | End::Stalled) {
-            let _ = timeout(LINGER, linger(&mut stream)).await;
+            let _ = timeout(LINGER, Box::pin(linger(&mut stream))).await;
         }
         end
     }
 
+    /// Gives up everything but the socket.
+    fn leave(mut self, end: &End) -> TcpStream {
+        if *end == End::Closing {
+            self.session.leave_in_place();
+        }
+        self.stream
+    }
+
     async fn talk(&mut self, closing: &mut watch::Receiver<bool>) -> Result<std::convert::Infallible, End> {
-        let mut waiting = Vec::new();
+        let mailbox = Arc::clone(&self.mailbox);
+        let mut closed = pin!(closed(closing));
+        let mut alarm = pin!(sleep_until(self.deadline()));
         loop {
-            self.handle_frames().await?;
-            self.buffer.reserve(READ_LENGTH);
-            let deadline = self.deadline();
             tokio::select! {
-                read = self.stream.read_buf(&mut self.buffer) => match read {
-                    Ok(0) => return Err(End::Closed),
-                    Ok(_) => {}
-                    Err(error) => return Err(End::Broken(error.to_string())),
-                },
-                _ = self.pushes.recv_many(&mut waiting, usize::MAX) => {
-                    waiting.drain(..).for_each(|push: Bytes| self.output.extend_from_slice(&push));
+                ready = self.stream.readable() => {
+                    ready.map_err(|error| End::Broken(error.to_string()))?;
+                    self.read().await?;
+                }
+                () = mailbox.filled() => {
+                    mailbox.take().iter().for_each(|frame| self.output.extend_from_slice(frame));
                     self.flush().await?;
                 }
-                () = sleep_until(deadline) => self.handle_deadline().await?,
-                () = closed(closing) => {
+                () = &mut alarm => {
+                    if self.deadline() <= Instant::now() {
+                        Box::pin(self.handle_deadline()).await?;
+                    }
+                    alarm.as_mut().reset(self.deadline());
+                }
+                () = &mut closed => {
                     self.say(&TrackerMessage::Refused(None, Refusal::new(RefusalCode::Closing, "the tracker closes")));
                     self.flush().await?;
                     return Err(End::Closing);
                 }
             }
+            // Most deadlines move back with every message: the alarm finds that out when it rings.
+            let deadline = self.deadline();
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
         }
+    }
+
+    /// Takes in what the socket has, and answers what is whole. The buffer goes when nothing is left in it.
+    async fn read(&mut self) -> Result<(), End> {
+        self.buffer.reserve(READ_LENGTH);
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => return Err(End::Closed),
+            Ok(_) => self.handle_frames().await?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(End::Broken(error.to_string())),
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        Ok(())
     }
 
     /// Answers all frames that are whole.
@@ -133,13 +167,13 @@ impl Connection {
                     self.note_partial(need).await?;
                     return self.flush().await;
                 }
-                Err(error) => return Err(self.refuse_frame(&error).await),
+                Err(error) => return Err(Box::pin(self.refuse_frame(&error)).await),
             };
             self.forget_frame(used);
             match message {
                 Ok(PeerMessage::Acknowledge(_)) => {}
                 Ok(PeerMessage::Request(id, request)) => {
-                    let (answer, after) = self.session.answer(request).await;
+                    let (answer, after) = Box::pin(self.session.answer(request)).await;
                     self.say(&match answer {
                         Ok(response) => TrackerMessage::Response(id, response),
                         Err(refusal) => TrackerMessage::Refused(Some(id), refusal),
@@ -149,7 +183,7 @@ impl Connection {
                         return Err(End::Offline);
                     }
                 }
-                Err(error) => self.refuse(&error).await?,
+                Err(error) => Box::pin(self.refuse(&error)).await?,
             }
             self.budget = None;
             if self.output.len() > NATIVE_FRAME_LENGTH {
@@ -181,14 +215,14 @@ impl Connection {
             return Ok(());
         }
         if !self.session.is_online() {
-            return Err(self.close_with(Refusal::new(RefusalCode::NotOnline, "O comes first")).await);
+            return Err(Box::pin(self.close_with(Refusal::new(RefusalCode::NotOnline, "O comes first"))).await);
         }
         let share = u32::try_from(need.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
         match Arc::clone(&self.shared.large_frames).try_acquire_many_owned(share) {
             Ok(permit) => self.budget = Some(permit),
             Err(_) => {
                 let refusal = Refusal::new(RefusalCode::Full, "too many large frames at once");
-                return Err(self.close_with(refusal.retry_in(FULL_RETRY_S)).await);
+                return Err(Box::pin(self.close_with(refusal.retry_in(FULL_RETRY_S))).await);
             }
         }
         Ok(())
@@ -264,6 +298,18 @@ impl Connection {
             return Ok(());
         }
         let output = std::mem::take(&mut self.output);
+        // Nearly always the kernel takes all of it at once.
+        let written = match self.stream.try_write(&output) {
+            Ok(written) if written == output.len() => return Ok(()),
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(End::Broken(error.to_string())),
+        };
+        Box::pin(self.write_rest(&output, written)).await
+    }
+
+    /// Writes what the kernel had no room for.
+    async fn write_rest(&mut self, output: &[u8], written: usize) -> Result<(), End> {
         let patience = self.shared.config.deadlines.write;
         // An answer stays in memory until it is written: large ones share the budget, and wait for it.
         let _share = if output.len() > 2 * NATIVE_FRAME_LENGTH && self.budget.is_none() {
@@ -273,7 +319,7 @@ impl Connection {
         } else {
             None
         };
-        let mut rest = output.as_slice();
+        let mut rest = output.get(written..).unwrap_or_default();
         while !rest.is_empty() {
             match timeout(patience, self.stream.write(rest)).await {
                 Ok(Ok(written)) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
@@ -304,4 +350,32 @@ async fn linger(stream: &mut TcpStream) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::config::{Config, Limits};
+    use swarm_tracker_core::{Store, StoreConfig};
+    use tokio::net::TcpListener;
+
+    /// There may be many thousands of them, most of which wait for their peers.
+    #[tokio::test]
+    async fn a_connection_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let store = Arc::new(Store::new(StoreConfig::default(), std::time::Instant::now()));
+        let catalogue = Catalogue::new(Limits::default());
+        let shared = Arc::new(Shared::new(Config::new(address), store, catalogue));
+        let registration = shared.registry.register(address).unwrap();
+        let mailbox = Arc::new(Mailbox::new(1));
+        let session = PeerSession::new(Arc::clone(&shared), registration, address, Arc::clone(&mailbox));
+        let connection = Connection::new(stream, shared, session, mailbox);
+        let size = size_of_val(&*connection);
+        let (_close, closing) = watch::channel(false);
+        let task = size_of_val(&connection.run(closing));
+        assert!(size <= 512 && task <= 1_024, "{size} bytes, and {task} with its task");
+    }
 }

@@ -20,12 +20,15 @@
 //! ```
 
 mod catalogue;
+mod changes;
 mod config;
 mod connection;
 mod console;
 mod hub;
 mod log_ring;
+mod mailbox;
 mod network;
+mod pusher;
 mod registry;
 mod server;
 mod session;

@@ -3,7 +3,8 @@
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::hub::{observe, push_changes};
+use crate::mailbox::Mailbox;
+use crate::pusher::{observe, push_changes};
 use crate::registry::ConnectedPeer;
 use crate::session::{FULL_RETRY_S, PeerSession};
 use crate::shared::Shared;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use swarm_proto::native::{CatalogueEntry, Name, Refusal, RefusalCode, TrackerMessage};
 use swarm_tracker_core::{Change, SnapshotError, Store, StoreStats};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -100,8 +101,10 @@ impl NativeTracker {
         tracing::info!(address = %local_addr, names = shared.catalogue().len(), "native tracker listens");
         let (close, closing) = watch::channel(false);
         let mut background = JoinSet::new();
-        let (hub, delay, changes) = (Arc::clone(&shared.hub), shared.config.push_delay, Arc::new(Mutex::new(changes)));
-        background.spawn(keep_running("pushing", move || push_changes(Arc::clone(&hub), Arc::clone(&changes), delay)));
+        let (hub, changes) = (Arc::clone(&shared.hub), Arc::new(Mutex::new(changes)));
+        let (limits, delay) = (shared.config.limits, shared.config.push_delay);
+        let push = move || push_changes(Arc::clone(&hub), limits, Arc::clone(&changes), delay);
+        background.spawn(keep_running("pushing", push));
         let kept = Arc::clone(&shared);
         background.spawn(keep_running("saving the catalogue", move || keep_saved(Arc::clone(&kept))));
         let mut connections = JoinSet::new();
@@ -181,9 +184,9 @@ fn accept(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%remote, %error, "answers may be delayed");
     }
-    let (sender, pushes) = mpsc::channel(shared.config.limits.queued_pushes.max(1));
-    let session = PeerSession::new(Arc::clone(shared), registration, remote, sender);
-    let connection = Connection::new(stream, Arc::clone(shared), session, pushes);
+    let mailbox = Arc::new(Mailbox::new(shared.config.limits.queued_pushes));
+    let session = PeerSession::new(Arc::clone(shared), registration, remote, Arc::clone(&mailbox));
+    let connection = Connection::new(stream, Arc::clone(shared), session, mailbox);
     let closing = closing.clone();
     connections.spawn(async move {
         let end = connection.run(closing).await;

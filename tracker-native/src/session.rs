@@ -5,6 +5,7 @@
 
 use crate::catalogue::{Candidate, CatalogueError, Entry};
 use crate::hub::Subscriber;
+use crate::mailbox::Mailbox;
 use crate::network::Network;
 use crate::registry::{ConnectedPeer, Registration};
 use crate::shared::Shared;
@@ -22,7 +23,6 @@ use swarm_proto::native::{
     Serving, Session, Stop, Token, TorrentKey, VERSION,
 };
 use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};
-use tokio::sync::mpsc::Sender;
 
 /// Seconds after which a peer may try again where a limit was reached.
 pub(crate) const FULL_RETRY_S: u32 = 60;
@@ -43,7 +43,7 @@ pub(crate) struct PeerSession {
     shared: Arc<Shared>,
     registration: Registration,
     remote: IpAddr,
-    pushes: Sender<Bytes>,
+    mailbox: Arc<Mailbox>,
     online: Option<OnlinePeer>,
     torrents: HashSet<InfoHash>,
 }
@@ -59,10 +59,10 @@ impl PeerSession {
         shared: Arc<Shared>,
         registration: Registration,
         remote: SocketAddr,
-        pushes: Sender<Bytes>,
+        mailbox: Arc<Mailbox>,
     ) -> Self {
         let remote = remote.ip().to_canonical();
-        Self { shared, registration, remote, pushes, online: None, torrents: HashSet::new() }
+        Self { shared, registration, remote, mailbox, online: None, torrents: HashSet::new() }
     }
 
     pub(crate) fn is_online(&self) -> bool {
@@ -119,7 +119,7 @@ impl PeerSession {
         let Online { peer_id, client, .. } = online;
         self.registration.online(ConnectedPeer { session, address, peer_id, client, torrents: 0 });
         let connection = self.registration.key();
-        let subscriber = Subscriber { connection, peer_id, pushes: self.pushes.clone() };
+        let subscriber = Subscriber { connection, peer_id, mailbox: Arc::clone(&self.mailbox) };
         self.online = Some(OnlinePeer { address, subscriber });
         Ok(Response::Online(Session { version, address, interval_s: self.shared.interval_s(), session }))
     }

@@ -34,7 +34,7 @@ impl Shared {
         let limits = config.limits;
         let budget = (limits.large_frame_bytes / BUDGET_UNIT).min(Semaphore::MAX_PERMITS);
         Self {
-            hub: Arc::new(Hub::new(Arc::clone(&store), limits.push_fan_out)),
+            hub: Arc::new(Hub::new(Arc::clone(&store))),
             registry: Arc::new(Registry::new(limits)),
             catalogue: Mutex::new(catalogue),
             catalogue_changed: Notify::new(),

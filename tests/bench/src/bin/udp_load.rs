@@ -13,6 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
+use swarm_bench::{Times, pairs, processor_time};
 use swarm_proto::announce::udp::{ConnectionId, Family, Reply, TransactionId, announce_request, connect_request};
 use swarm_proto::announce::{Announce, AnnounceEvent};
 use swarm_proto::id::{InfoHash, PeerId};
@@ -22,8 +23,8 @@ const BATCH: usize = 64;
 const LENGTH: usize = 2_048;
 /// Silence after which all that is under way counts as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// The kernel's clock ticks in a second, in which processor time is told.
-const TICKS: f64 = 100.0;
+/// The longest time that is told apart from longer ones.
+const LONGEST: Duration = Duration::from_micros((1 << 16) - 1);
 
 /// What to do; each can be given as `name=value`.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +48,8 @@ impl Options {
     fn read(words: &[String]) -> Result<Self> {
         let mut options =
             Self { torrents: 100_000, peers: 1_000, want: 30, threads: 2, window: 128, seconds: 10, pid: 0 };
-        for word in words {
-            let (name, value) = word.split_once('=').with_context(|| format!("{word}: not NAME=VALUE"))?;
+        for pair in pairs(words) {
+            let (name, value) = pair?;
             match name {
                 "torrents" => options.torrents = value.parse()?,
                 "peers" => options.peers = value.parse()?,
@@ -66,7 +67,7 @@ impl Options {
 }
 
 /// What came back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     connects: u64,
     announces: u64,
@@ -74,8 +75,8 @@ struct Tally {
     bytes: u64,
     refused: u64,
     lost: u64,
-    /// Answers by their time in microseconds, up to 65 ms.
-    times: Vec<u64>,
+    /// From a request to its answer.
+    times: Times,
 }
 
 /// A place for one request under way.
@@ -104,7 +105,7 @@ fn main() -> Result<()> {
     let (began, used) = (Instant::now(), processor_time(options.pid)?);
     let threads: Vec<_> =
         (0..options.threads).map(|n| thread::spawn(move || Load::new(address, options, n)?.run())).collect();
-    let mut all = Tally { times: vec![0; 1 << 16], ..Tally::default() };
+    let mut all = Tally::new();
     for thread in threads {
         all.add(&thread.join().expect("a thread that panics says so")?);
     }
@@ -113,18 +114,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seconds of processor time that a process has used.
-fn processor_time(pid: u32) -> Result<f64> {
-    if pid == 0 {
-        return Ok(0.0);
-    }
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(") ").context("a stat line")?.1;
-    let ticks: Vec<f64> = fields.split(' ').skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum::<f64>() / TICKS)
-}
-
 impl Tally {
+    fn new() -> Self {
+        Self { connects: 0, announces: 0, peers: 0, bytes: 0, refused: 0, lost: 0, times: Times::new(LONGEST) }
+    }
+
     fn add(&mut self, other: &Self) {
         self.connects += other.connects;
         self.announces += other.announces;
@@ -132,19 +126,7 @@ impl Tally {
         self.bytes += other.bytes;
         self.refused += other.refused;
         self.lost += other.lost;
-        self.times.iter_mut().zip(&other.times).for_each(|(sum, count)| *sum += count);
-    }
-
-    fn quantile(&self, part: f64) -> usize {
-        let rank = (self.times.iter().sum::<u64>() as f64 * part) as u64;
-        let mut seen = 0;
-        self.times
-            .iter()
-            .position(|count| {
-                seen += count;
-                seen > rank
-            })
-            .unwrap_or_default()
+        self.times.merge(&other.times);
     }
 
     fn report(&self, elapsed: f64, used: f64) {
@@ -153,7 +135,7 @@ impl Tally {
         println!("announces/s      {:.0}", self.announces as f64 / elapsed);
         println!("peers an answer  {:.1}", self.peers as f64 / self.announces.max(1) as f64);
         println!("bytes a peer     {:.2}", self.bytes as f64 / self.peers.max(1) as f64);
-        println!("time             p50 {} µs, p99 {} µs", self.quantile(0.5), self.quantile(0.99));
+        println!("time             p50 {} µs, p99 {} µs", self.times.quantile(0.5), self.times.quantile(0.99));
         println!("refused, lost    {}, {}", self.refused, self.lost);
         if used > 0.0 {
             println!("processor time   {:.2} µs an answer", 1e6 * used / answers.max(1) as f64);
@@ -175,7 +157,7 @@ impl Load {
             slots: vec![slot; options.window as usize],
             outgoing: Vec::new(),
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 32,
-            tally: Tally { times: vec![0; 1 << 16], ..Tally::default() },
+            tally: Tally::new(),
         })
     }
 
@@ -243,8 +225,7 @@ impl Load {
         let Some(slot) = self.slots.get_mut(index).filter(|slot| u32::from(slot.round) == transaction & 0xffff) else {
             return;
         };
-        let micros = (slot.sent.elapsed().as_micros() as usize).min((1 << 16) - 1);
-        self.tally.times[micros] += 1;
+        self.tally.times.add(slot.sent.elapsed());
         match reply {
             Reply::Connected(id) => {
                 slot.connection = Some(id);
