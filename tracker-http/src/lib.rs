@@ -1,4 +1,4 @@
-//! The bencoded HTTP announce dialect (BEP 3, 7, 23, 24, 31, 48) over hyper.
+//! The bencoded HTTP announce dialect (BEP 3, 7, 23, 24, 31, 48) over TCP.
 //!
 //! A thin translation onto a [`Store`](swarm_tracker_core::Store), which other dialects may share. This crate owns
 //! sockets, HTTP and the few pages for people; it decides nothing about peers.
@@ -28,13 +28,29 @@
 //! - Methods other than GET and HEAD get 405, other paths 404.
 //!
 //! # Whom it believes
-//! A peer's address is that of its socket. The parameter `ip` counts only from loopback askers: there it lets a peer or
-//! a proxy on the tracker's own machine name the address by which others reach it. Forwarding headers are ignored.
+//! A peer's address is that of its socket, or what a trusted proxy says of it ([`Proxies`]); anybody else's forwarding
+//! headers mean nothing. The parameter `ip` is ignored, or counts within private networks ([`IpParameter`]).
+//!
+//! # Two ways in
+//! The usual request, a GET of an announce or a scrape without anything else that could matter to HTTP, is answered
+//! without a framework. From the first other request of a connection on, all of it is served by hyper, with the same
+//! answers.
 
+mod accept;
+mod answer;
 mod browser;
+mod config;
+mod connection;
+mod fast;
+mod head;
+mod listen;
 mod places;
+mod proxy;
+mod rewind;
 mod routes;
 mod server;
 
+pub use config::{HttpTrackerConfig, IpParameter};
+pub use proxy::{IpNetwork, NetworkError, Proxies};
 pub use routes::Page;
-pub use server::{HttpTracker, HttpTrackerConfig};
+pub use server::{HttpHandle, HttpTracker};

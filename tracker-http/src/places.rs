@@ -39,8 +39,11 @@ impl Places {
     }
 
     /// Gives the room to a connection from `ip`, unless its network has too many.
-    pub(crate) fn take(&self, permit: OwnedSemaphorePermit, ip: IpAddr) -> Option<Place> {
-        let network = network(ip);
+    ///
+    /// This machine and trusted proxies may take all: they bring everybody from there.
+    pub(crate) fn take(&self, permit: OwnedSemaphorePermit, ip: IpAddr, proxy: bool) -> Option<Place> {
+        let exempt = proxy || ip.to_canonical().is_loopback();
+        let network = (!exempt).then(|| network_of(ip));
         if let Some(network) = network {
             let mut counts = lock(&self.counts);
             let count = counts.entry(network).or_default();
@@ -75,19 +78,13 @@ fn lock(counts: &Counts) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whom a connection is counted for: an IPv4 address, or the /64 that one IPv6 user has to himself. This machine may
-/// take all: a proxy brings everybody from there.
-fn network(ip: IpAddr) -> Option<IpAddr> {
-    (!ip.to_canonical().is_loopback()).then(|| network_of(ip))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     async fn take(places: &Places, ip: &str) -> Option<Place> {
         let permit = places.free().await.unwrap();
-        places.take(permit, ip.parse().unwrap())
+        places.take(permit, ip.parse().unwrap(), false)
     }
 
     #[tokio::test]
@@ -105,6 +102,20 @@ mod tests {
         assert!(take(&places, "2001:db8:0:0:9::3").await.is_none());
         assert!(take(&places, "2001:db8:0:1::3").await.is_some());
         drop((second, neighbours));
+        assert!(lock(&places.counts).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_trusted_proxy_brings_everybody() {
+        let places = Places::new(3, 1);
+        let ip = "192.0.2.1".parse().unwrap();
+        let mut taken = Vec::new();
+        for proxy in [true, true, false] {
+            let permit = places.free().await.unwrap();
+            taken.extend(places.take(permit, ip, proxy));
+        }
+        assert_eq!(taken.len(), 3, "those of a proxy do not count for its network");
+        drop(taken);
         assert!(lock(&places.counts).is_empty());
     }
 

@@ -1,30 +1,30 @@
-//! From a request to its response; no I/O.
+//! From a request to its response, for hyper; no I/O.
 
+use crate::answer::{Answers, Asker, Origin};
 use crate::browser;
+use crate::config::HttpTrackerConfig;
+use crate::proxy::Unknown;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::body::Body;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
-use swarm_proto::announce::AnnounceReply;
-use swarm_proto::announce::http::{
-    HttpAnnounce, QueryError, encode_failure, encode_reply, encode_scrape, parse_query, parse_scrape_query,
-};
-use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal};
+use std::time::Instant;
+use swarm_tracker_core::Store;
 
-/// When a client that found the tracker full may come again.
-const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
-/// When a client whose network asked too often may come again: a minute fills a good part of its bucket.
-const TOO_OFTEN_RETRY: Duration = Duration::from_secs(60);
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Bencoding has no media type of its own that clients would know.
+const BENCODED: HeaderValue = HeaderValue::from_static("text/plain");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Pages may contain nothing that runs, loads or sends.
@@ -50,12 +50,12 @@ pub struct Page {
 /// All that the tracker answers.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    store: Arc<Store>,
+    pub(crate) answers: Answers,
+    pub(crate) fast_path: bool,
     pages: HashMap<String, Page>,
     names: Option<Vec<String>>,
     start: Instant,
     requests: AtomicU64,
-    malformed: AtomicU64,
 }
 
 /// The body of `/stats`.
@@ -77,31 +77,51 @@ struct Stats {
 }
 
 impl Routes {
-    pub(crate) fn new(store: Arc<Store>, pages: HashMap<String, Page>, names: Option<Vec<String>>) -> Self {
-        let (requests, malformed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { store, pages, names, start: Instant::now(), requests, malformed }
+    pub(crate) fn new(store: Arc<Store>, config: HttpTrackerConfig) -> Self {
+        let HttpTrackerConfig { pages, names, ip_parameter, proxies, fast_path, .. } = config;
+        let answers = Answers::new(store, proxies, ip_parameter);
+        Self { answers, fast_path, pages, names, start: Instant::now(), requests: AtomicU64::new(0) }
     }
 
     pub(crate) fn set_pages(&mut self, pages: HashMap<String, Page>) {
         self.pages = pages;
     }
 
-    pub(crate) fn respond<B>(&self, asker: IpAddr, request: &Request<B>) -> Response<Full<Bytes>> {
+    /// Counts a request.
+    pub(crate) fn count(&self) {
         self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// Answers a request. One with a body is the last of its connection: nobody reads the body, and where it ends is what
+    /// two programs may understand in two ways.
+    pub(crate) fn respond<B: Body>(&self, origin: Origin, request: &Request<B>) -> Response<Full<Bytes>> {
+        self.count();
+        let mut response = self.route(origin, request);
+        if !request.body().is_end_stream() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn route<B>(&self, origin: Origin, request: &Request<B>) -> Response<Full<Bytes>> {
         let (method, uri, host) = (request.method(), request.uri(), browser::host(request));
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        let query = uri.query().unwrap_or_default();
+        let query = uri.query().unwrap_or_default().as_bytes();
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
         match path.as_ref() {
             "/announce" | "/scrape" if browser::is_page(request.headers()) => {
                 response(StatusCode::FORBIDDEN, PLAIN, "this is for BitTorrent clients, not for web pages\n")
             }
-            "/announce" => response(StatusCode::OK, PLAIN, self.announce(asker, host, query)),
-            "/scrape" => response(StatusCode::OK, PLAIN, self.scrape(asker, query)),
+            "/announce" => self.answer(origin, request.headers(), |now, ip, out| {
+                self.answers.announce(now, &Asker { ip, host }, query, out);
+            }),
+            "/scrape" => {
+                self.answer(origin, request.headers(), |now, ip, out| self.answers.scrape(now, ip, query, out))
+            }
             _ if !browser::is_expected(host, self.names.as_deref()) => {
                 let advice = "no such host here; use the address, or start with this name as --address\n";
                 response(StatusCode::MISDIRECTED_REQUEST, PLAIN, advice)
@@ -118,61 +138,31 @@ impl Routes {
         }
     }
 
-    fn announce(&self, asker: IpAddr, host: Option<&str>, query: &str) -> Vec<u8> {
-        let HttpAnnounce { announce, form, ip } = match parse_query(query) {
-            Ok(parsed) => parsed,
-            Err(fault) => return self.malformed(fault),
-        };
-        // Any web page can have a browser on this machine ask under a name of its own.
-        let ip = ip.filter(|_| asker.is_loopback() && browser::is_expected(host, Some(&[]))).unwrap_or(asker);
-        let request = StoreAnnounce {
-            info_hash: announce.info_hash,
-            peer_id: announce.peer_id,
-            address: SocketAddr::new(ip, announce.port),
-            left: announce.left,
-            event: announce.event,
-            num_want: announce.num_want,
-            dialect: Dialect::Http,
-        };
-        let stored = match self.store.announce(Instant::now(), &request) {
-            Ok(stored) => stored,
-            Err(refusal) => return refused(refusal),
-        };
-        let config = self.store.config();
-        let reply = AnnounceReply {
-            interval: config.interval,
-            min_interval: Some(config.min_interval),
-            complete: Some(stored.complete),
-            incomplete: Some(stored.incomplete),
-            peers: stored.peers,
-            external_ip: Some(ip),
-            tracker_id: None,
-            warning: None,
-        };
-        encode_reply(&reply, Some(stored.downloaded), form)
-    }
-
-    fn scrape(&self, asker: IpAddr, query: &str) -> Vec<u8> {
-        match parse_scrape_query(query) {
-            Ok(hashes) => {
-                let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
-                if let Err(refusal) = self.store.admit(Instant::now(), asker, cost) {
-                    return refused(refusal);
-                }
-                let entries = self.store.scrape(&hashes);
-                encode_scrape(&hashes.into_iter().zip(entries).collect::<Vec<_>>())
-            }
-            Err(fault) => self.malformed(fault),
+    /// What `write` says to whom the request comes from, with the headers that it has on the fast path, too.
+    fn answer(
+        &self,
+        origin: Origin,
+        headers: &HeaderMap,
+        write: impl FnOnce(Instant, IpAddr, &mut Vec<u8>),
+    ) -> Response<Full<Bytes>> {
+        let mut body = Vec::new();
+        match self.asker(origin, headers) {
+            Ok(ip) => write(Instant::now(), ip, &mut body),
+            Err(fault) => self.answers.unknown(fault, &mut body),
         }
+        let mut response = Response::new(Full::new(body.into()));
+        response.headers_mut().insert(CONTENT_TYPE, BENCODED);
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
     }
 
-    fn malformed(&self, fault: QueryError) -> Vec<u8> {
-        self.malformed.fetch_add(1, Relaxed);
-        encode_failure(&fault.to_string(), None)
+    fn asker(&self, origin: Origin, headers: &HeaderMap) -> Result<IpAddr, Unknown> {
+        let named = headers.get_all(self.answers.proxies.header.as_str());
+        self.answers.asker(origin, named.iter().map(HeaderValue::as_bytes))
     }
 
     fn stats(&self) -> Stats {
-        let stats = self.store.stats();
+        let stats = self.answers.store.stats();
         Stats {
             torrents: stats.torrents,
             peers: stats.peers,
@@ -185,7 +175,7 @@ impl Routes {
             evicted_torrents: stats.evicted_torrents,
             evicted_peers: stats.evicted_peers,
             http_requests: self.requests.load(Relaxed),
-            http_malformed: self.malformed.load(Relaxed),
+            http_malformed: self.answers.malformed(),
             uptime_s: self.start.elapsed().as_secs(),
         }
     }
@@ -217,14 +207,6 @@ impl Routes {
     }
 }
 
-fn refused(refusal: StoreRefusal) -> Vec<u8> {
-    let retry = match refusal {
-        StoreRefusal::Full => FULL_RETRY,
-        StoreRefusal::TooOften { .. } => TOO_OFTEN_RETRY,
-    };
-    encode_failure(&refusal.to_string(), Some(retry))
-}
-
 fn response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
@@ -242,7 +224,7 @@ mod tests {
     #[test]
     fn nobody_announces_somebody_else() {
         let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
-        let routes = Routes::new(Arc::clone(&store), HashMap::new(), None);
+        let routes = Routes::new(Arc::clone(&store), HttpTrackerConfig::default());
         let hash = "a".repeat(20);
         for (asker, id) in [("192.0.2.1", 'b'), ("10.0.0.1", 'c'), ("2001:db8::1", 'd')] {
             let id = id.to_string().repeat(20);
@@ -251,7 +233,8 @@ mod tests {
             // What a proxy would say counts for nothing either: anybody can say it.
             let request =
                 Request::get(target).header("X-Forwarded-For", "192.0.2.9").header("Forwarded", "for=192.0.2.9");
-            let answer = routes.respond(asker.parse().unwrap(), &request.body(()).unwrap());
+            let origin = routes.answers.origin((asker.parse::<IpAddr>().unwrap(), 1).into());
+            let answer = routes.respond(origin, &request.body(Full::<Bytes>::default()).unwrap());
             assert_eq!(answer.status(), StatusCode::OK);
         }
         let mut stored: Vec<_> =

@@ -1,97 +1,55 @@
-//! Sockets and connections: how many, for how long, and how they end.
+//! The tracker as a whole: its sockets, the threads that serve them, and how it ends.
 
-use crate::places::{Place, Places};
+use crate::accept::{Door, keep_accepting};
+use crate::config::HttpTrackerConfig;
+use crate::connection::{self, SHUTDOWN_GRACE};
+use crate::listen::listen;
+use crate::places::Places;
 use crate::routes::{Page, Routes};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
 use swarm_tracker_core::Store;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-
-/// A request's head must be here in this time; also the longest silence of a connection that is kept alive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// No connection lives longer, whatever its other end does or does not read.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How long requests under way may take to end at a shutdown.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
-/// Bytes of a connection's buffer, and so of the largest head.
-const BUFFER_LENGTH: usize = 8 * 1024;
-/// Headers of a request: clients send fewer than ten.
-const HEADERS: usize = 64;
-/// Pause after the system could not give us another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const BACKLOG: i32 = 1_024;
-
-/// Where a tracker listens, and what it serves beside.
-#[derive(Clone, Debug)]
-pub struct HttpTrackerConfig {
-    /// Addresses to listen at; port 0 takes a free one. `[::]` takes IPv4 too, unless an IPv4 address of the same port
-    /// is in the list.
-    pub listen: Vec<SocketAddr>,
-    /// Connections at most; more wait in the system's queue.
-    pub max_connections: usize,
-    /// Connections at most from one IPv4 address or IPv6 /64; more are closed at once. Loopback is exempt.
-    pub max_connections_per_network: usize,
-    /// More pages by their decoded paths, such as `/NAME.meta`; one at `/` replaces the page for people.
-    pub pages: HashMap<String, Page>,
-    /// Names under which the pages are served beside addresses, `localhost` and names that only a local network has;
-    /// `None` for any. With a list, no web page elsewhere can read ours by a name of its own that leads here.
-    pub names: Option<Vec<String>>,
-}
-
-impl Default for HttpTrackerConfig {
-    /// A free loopback port, 4,096 connections, 256 of them from one network, no pages.
-    fn default() -> Self {
-        Self {
-            listen: vec![([127, 0, 0, 1], 0).into()],
-            max_connections: 4_096,
-            max_connections_per_network: 256,
-            pages: HashMap::new(),
-            names: None,
-        }
-    }
-}
+use tokio::time::timeout;
 
 /// A tracker that listens, and answers as soon as it is told to [`serve`](HttpTracker::serve).
 #[derive(Debug)]
 pub struct HttpTracker {
-    listeners: Vec<TcpListener>,
+    /// For each thread, its sockets.
+    listeners: Vec<Vec<TcpListener>>,
+    threads: bool,
     addresses: Vec<SocketAddr>,
     routes: Arc<Routes>,
     places: Places,
 }
 
 impl HttpTracker {
-    /// Opens the sockets. To be called within a tokio runtime.
+    /// Opens the sockets.
     ///
     /// # Errors
     /// An address is not ours or in use (named in the error), or there is none in the list.
     pub fn bind(config: HttpTrackerConfig, store: Arc<Store>) -> io::Result<Self> {
-        let listeners: Vec<TcpListener> =
-            config.listen.iter().map(|&address| listen(address, &config.listen)).collect::<Result<_, _>>()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let threads = config.threads.unwrap_or(NonZeroUsize::MIN);
+        let mut listeners: Vec<Vec<TcpListener>> = (0..threads.get()).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::with_capacity(config.listen.len());
+        for &address in &config.listen {
+            let sockets = listen(address, &config.listen, threads)?;
+            addresses.extend(sockets.first().map(TcpListener::local_addr).transpose()?);
+            listeners.iter_mut().zip(sockets).for_each(|(thread, socket)| thread.push(socket));
+        }
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to listen at"));
         }
         // Each listener holds the room for the connection that it waits for.
-        let capacity = config.max_connections.max(listeners.len());
+        let capacity = config.max_connections.max(threads.get() * addresses.len());
         let places = Places::new(capacity, config.max_connections_per_network);
-        Ok(Self { listeners, addresses, routes: Arc::new(Routes::new(store, config.pages, config.names)), places })
+        let threads = config.threads.is_some();
+        Ok(Self { listeners, threads, addresses, routes: Arc::new(Routes::new(store, config)), places })
     }
 
     /// The first address at which it listens, with the port that it got.
@@ -111,24 +69,92 @@ impl HttpTracker {
         }
     }
 
+    /// What serves connections that come in by other ways than the tracker's own sockets.
+    pub fn handle(&self) -> HttpHandle {
+        HttpHandle { routes: Arc::clone(&self.routes) }
+    }
+
     /// Answers until `shutdown` is ready; then requests under way have three seconds to end. Dropping the future ends
-    /// everything at once.
+    /// everything at once. To be called within a tokio runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let (stop, stopped) = watch::channel(());
-        let accepting: Vec<_> = self
-            .listeners
-            .into_iter()
-            .map(|listener| {
-                let task = keep_accepting(listener, Arc::clone(&self.routes), self.places.clone(), stopped.clone());
-                AbortOnDrop(tokio::spawn(task))
-            })
-            .collect();
+        let places = self.places.clone();
+        let mut serving = self.start();
         shutdown.await;
-        drop(accepting);
-        drop(stop);
-        let ended = timeout(SHUTDOWN_GRACE, self.places.all_free()).await;
+        serving.stop_accepting();
+        let ended = timeout(SHUTDOWN_GRACE, places.all_free()).await;
         if ended.is_err() {
             tracing::debug!("connections were cut off by the shutdown");
+        }
+    }
+
+    fn start(self) -> Serving {
+        let (stop, stopped) = watch::channel(());
+        let mut serving = Serving { stop: Some(stop), accepting: Vec::new(), threads: Vec::new() };
+        for (number, listeners) in self.listeners.into_iter().enumerate() {
+            let door = Door { routes: Arc::clone(&self.routes), places: self.places.clone(), stopped: stopped.clone() };
+            if self.threads {
+                let builder = std::thread::Builder::new().name(format!("http tracker {number}"));
+                match builder.spawn(move || serve_on_this_thread(listeners, &door)) {
+                    Ok(thread) => serving.threads.push(thread),
+                    // Its sockets are closed, and the kernel gives their connections to the others.
+                    Err(error) => tracing::error!(%error, "cannot start a thread of the HTTP tracker"),
+                }
+            } else {
+                serving.accepting = accept_at(listeners, &door);
+            }
+        }
+        serving
+    }
+}
+
+/// Serves connections that somebody else has accepted.
+#[derive(Clone, Debug)]
+pub struct HttpHandle {
+    routes: Arc<Routes>,
+}
+
+impl HttpHandle {
+    /// A tracker without sockets of its own; what the configuration says of them does not matter.
+    pub fn new(config: HttpTrackerConfig, store: Arc<Store>) -> Self {
+        Self { routes: Arc::new(Routes::new(store, config)) }
+    }
+
+    /// Serves one connection from `address` to its end. The bounds on the number of connections do not hold for it.
+    pub async fn serve_connection<S>(&self, stream: S, address: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let (_stop, stopped) = watch::channel(());
+        connection::serve(stream, self.routes.answers.origin(address), Arc::clone(&self.routes), stopped).await;
+    }
+}
+
+/// What runs while a tracker serves; all of it ends when this is dropped.
+struct Serving {
+    stop: Option<watch::Sender<()>>,
+    accepting: Vec<AbortOnDrop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Lets no more connections in, and tells those that are there to come to an end.
+    fn stop_accepting(&mut self) {
+        self.accepting.clear();
+        if let Some(stop) = &self.stop {
+            stop.send_replace(());
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.accepting.clear();
+        // That nobody can say it any more tells the threads to end.
+        self.stop.take();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the HTTP tracker has panicked");
+            }
         }
     }
 }
@@ -142,86 +168,27 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn listen(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            let beside = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-            socket.set_only_v6(beside)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another address or port"))
-    })
-}
-
-/// Accepts connections, and goes on if that panics.
-async fn keep_accepting(listener: TcpListener, routes: Arc<Routes>, places: Places, stopped: watch::Receiver<()>) {
-    let (listener, mut accepting) = (Arc::new(listener), JoinSet::new());
-    loop {
-        accepting.spawn(accept(Arc::clone(&listener), Arc::clone(&routes), places.clone(), stopped.clone()));
-        match accepting.join_next().await {
-            Some(Err(error)) if error.is_panic() => {
-                tracing::error!("accepting connections failed by a fault of this program; it goes on");
-                sleep(ACCEPT_PAUSE).await;
-            }
-            _ => return,
-        }
-    }
-}
-
-async fn accept(listener: Arc<TcpListener>, routes: Arc<Routes>, places: Places, stopped: watch::Receiver<()>) {
-    while let Some(room) = places.free().await {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                if let Some(place) = places.take(room, address.ip()) {
-                    tokio::spawn(serve_connection(stream, address, Arc::clone(&routes), place, stopped.clone()));
-                } else {
-                    tracing::debug!(%address, "too many connections from there");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    routes: Arc<Routes>,
-    _place: Place,
-    mut stopped: watch::Receiver<()>,
-) {
-    let ip = address.ip().to_canonical();
-    // Answers are small and whole; nothing is gained by holding them back.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = routes.respond(ip, &request);
-        async { Ok::<Response<Full<Bytes>>, Infallible>(response) }
+fn accept_at(listeners: Vec<TcpListener>, door: &Door) -> Vec<AbortOnDrop> {
+    let accepting = listeners.into_iter().filter_map(|listener| {
+        let listener = tokio::net::TcpListener::from_std(listener);
+        let listener = listener.inspect_err(|error| tracing::error!(%error, "cannot wait for connections")).ok()?;
+        Some(AbortOnDrop(tokio::spawn(keep_accepting(listener, door.clone()))))
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_LENGTH)
-        .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = timeout(CONNECTION_LIFETIME, connection.as_mut()) => ended.unwrap_or(Ok(())),
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(SHUTDOWN_GRACE, connection).await.unwrap_or(Ok(()))
-        }
+    accepting.collect()
+}
+
+/// Accepts until it is told to stop, and serves what came until it is told to end.
+fn serve_on_this_thread(listeners: Vec<TcpListener>, door: &Door) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "cannot start a thread of the HTTP tracker"),
     };
-    if let Err(error) = ended {
-        tracing::debug!(%address, %error, "connection ended");
-    }
+    runtime.block_on(async {
+        let mut stopped = door.stopped.clone();
+        let accepting = accept_at(listeners, door);
+        if stopped.changed().await.is_ok() {
+            drop(accepting);
+            while stopped.changed().await.is_ok() {}
+        }
+    });
 }

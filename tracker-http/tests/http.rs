@@ -10,7 +10,7 @@ use swarm_proto::announce::http::{announce_url, parse_reply, parse_scrape, scrap
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_tracker_core::{Rate, Rates, Store, StoreConfig};
-use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Page};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, IpParameter, Page};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -97,13 +97,25 @@ async fn peers_find_each_other() {
     assert_eq!((scraped[0].1.complete, scraped[0].1.incomplete), (2, 0));
 }
 
+fn naming() -> HttpTrackerConfig {
+    HttpTrackerConfig { ip_parameter: IpParameter::Private, ..HttpTrackerConfig::default() }
+}
+
 #[tokio::test]
-async fn a_loopback_asker_may_name_its_address() {
-    let tracker = start(HttpTrackerConfig::default());
-    let reply = tracker.announce(&announce(1, 0), "&ip=10.97.0.5").await.unwrap();
-    assert_eq!(reply.external_ip, Some("10.97.0.5".parse().unwrap()));
-    let stored = tracker.store.peers(&InfoHash([7; 20]), 9);
-    assert_eq!(stored[0].address, "10.97.0.5:6001".parse().unwrap());
+async fn an_asker_of_a_private_network_may_name_its_address_there_if_the_operator_says_so() {
+    let named = async |config, ip: &str| {
+        let tracker = start(config);
+        let reply = tracker.announce(&announce(1, 0), &format!("&ip={ip}")).await.unwrap();
+        let stored = tracker.store.peers(&InfoHash([7; 20]), 9);
+        assert_eq!(Some(stored[0].address.ip()), reply.external_ip);
+        stored[0].address.to_string()
+    };
+    assert_eq!(named(naming(), "10.97.0.5").await, "10.97.0.5:6001");
+    assert_eq!(named(naming(), "fd00::5").await, "[fd00::5]:6001");
+    assert_eq!(named(HttpTrackerConfig::default(), "10.97.0.5").await, "127.0.0.1:6001", "nobody has allowed it");
+    for elsewhere in ["192.0.2.9", "2001:db8::9", "127.0.0.2", "0.0.0.0", "localhost", "10.97.0.5x", ""] {
+        assert_eq!(named(naming(), elsewhere).await, "127.0.0.1:6001", "{elsewhere}");
+    }
 }
 
 /// The announce of a peer that names another address, as a GET with these headers.
@@ -115,7 +127,7 @@ fn announce_with(headers: &str) -> String {
 
 #[tokio::test]
 async fn a_web_page_cannot_announce() {
-    let tracker = start(HttpTrackerConfig::default());
+    let tracker = start(naming());
     for headers in [
         "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n",
         "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n",
@@ -156,15 +168,15 @@ async fn one_network_asks_so_often_and_no_more() {
     let requests = Rate { burst: 2, per_second: 1 };
     let rates = Rates { requests, ..Rates::UNLIMITED };
     let store = Arc::new(Store::new(StoreConfig { rates, ..StoreConfig::default() }, Instant::now()));
-    let tracker = start_over(HttpTrackerConfig::default(), store);
+    let tracker = start_over(naming(), store);
     let ask = async |ip: &str| tracker.announce(&announce(1, 0), &format!("&ip={ip}")).await;
     for _ in 0..2 {
-        ask("192.0.2.1").await.unwrap();
+        ask("10.0.2.1").await.unwrap();
     }
-    let Err(TrackerError::Refused { reason, retry_in }) = ask("192.0.2.1").await else { panic!() };
+    let Err(TrackerError::Refused { reason, retry_in }) = ask("10.0.2.1").await else { panic!() };
     assert_eq!(retry_in, Some(std::time::Duration::from_secs(60)));
     assert_eq!(reason, "your network asks too often, or brings in too many peers");
-    ask("192.0.2.2").await.unwrap();
+    ask("10.0.2.2").await.unwrap();
     assert_eq!(tracker.store.stats().limited, 1);
 }
 
@@ -181,7 +193,7 @@ async fn what_a_peer_says_is_bytes_and_never_structure() {
     assert_eq!(reply.interval, tracker.store.config().interval);
     // What is refused is not repeated.
     let (_, body) = tracker.get("/announce?info_hash=e4:eviledie").await;
-    assert_eq!(body, b"d14:failure reason20:info_hash is invalide");
+    assert_eq!(body, b"d14:failure reason20:info_hash is invalid8:intervali300e8:retry in5:nevere");
 }
 
 #[tokio::test]
@@ -231,13 +243,12 @@ async fn malformed_queries_get_a_reason() {
         }
     };
     let hash = "a".repeat(20);
-    assert_eq!(reason("/announce".into()).await, "d14:failure reason20:info_hash is missinge");
-    assert_eq!(reason("/announce?info_hash=%".into()).await, "d14:failure reason20:info_hash is invalide");
-    assert_eq!(
-        reason(format!("/announce?info_hash={hash}&peer_id={hash}&port=0")).await,
-        "d14:failure reason15:port is invalide"
-    );
-    assert_eq!(reason("/scrape".into()).await, "d14:failure reason20:info_hash is missinge");
+    // With the interval, for the clients that know no `retry in` and would come again at once.
+    let failure = |text: &str| format!("d14:failure reason{}:{text}8:intervali300e8:retry in5:nevere", text.len());
+    assert_eq!(reason("/announce".into()).await, failure("info_hash is missing"));
+    assert_eq!(reason("/announce?info_hash=%".into()).await, failure("info_hash is invalid"));
+    assert_eq!(reason(format!("/announce?info_hash={hash}&peer_id={hash}&port=0")).await, failure("port is invalid"));
+    assert_eq!(reason("/scrape".into()).await, failure("info_hash is missing"));
     assert_eq!(tracker.store.stats().peers, 0);
     let (_, stats) = tracker.get("/stats").await;
     assert!(String::from_utf8(stats).unwrap().contains("\"http_malformed\":4"));

@@ -10,6 +10,7 @@ use crate::signals::Stop;
 use anyhow::Context;
 use std::io::{IsTerminal, stdin, stdout};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -114,7 +115,8 @@ fn store_config(service: &ServiceArguments) -> StoreConfig {
 }
 
 fn bind_http(address: SocketAddr, store: &Arc<Store>) -> Result<HttpTracker, Failure> {
-    let config = HttpTrackerConfig { listen: vec![address], ..HttpTrackerConfig::default() };
+    let threads = Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let config = HttpTrackerConfig { listen: vec![address], threads, ..HttpTrackerConfig::default() };
     let tracker = HttpTracker::bind(config, Arc::clone(store)).or_exit(Exit::Network)?;
     tracing::info!(address = %tracker.local_addr(), "HTTP tracker listens");
     Ok(tracker)

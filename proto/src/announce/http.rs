@@ -8,10 +8,12 @@
 mod query;
 mod reply;
 mod scrape;
+mod write;
 
 pub use query::{HttpAnnounce, PeerForm, QueryError, announce_url, parse_query};
 pub use reply::{encode_failure, encode_reply, parse_reply};
 pub use scrape::{SCRAPE_HASHES, ScrapeEntry, encode_scrape, parse_scrape, parse_scrape_query, scrape_url};
+pub use write::{ReplyHead, decimal, write_failure, write_reply};
 
 use super::TrackerError;
 use crate::bencode::{Document, ScanLimits};

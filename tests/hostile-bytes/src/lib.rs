@@ -5,6 +5,7 @@
 
 mod bencode;
 mod files;
+mod http;
 mod input;
 mod records;
 mod shell;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use bencode::bencode;
 pub use files::{layout, metainfo, paths};
+pub use http::{HttpAnswer, http_connection, http_ways_agree};
 pub use records::{resume_record, state_files};
 pub use store::tracker_store;
 pub use swarm::{fast_extension, peer_session, swarm};
@@ -34,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("geometry", geometry),
     ("handshake", handshake),
     ("http_announce", http_announce),
+    ("http_connection", http_connection),
     ("http_reply", http_reply),
     ("layout", layout),
     ("magnet", magnet),

@@ -18,11 +18,11 @@ use swarm_proto::path::is_deceptive;
 /// A query that a tracker takes says the same when it is written again; a base URL lets nothing into a request line.
 pub fn http_announce(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    match parse_query(&text) {
+    match parse_query(bytes) {
         Ok(parsed) => check_announce(&parsed),
         Err(error) => check_failure(&error.to_string()),
     }
-    if let Ok(hashes) = parse_scrape_query(&text) {
+    if let Ok(hashes) = parse_scrape_query(bytes) {
         assert!(!hashes.is_empty() && hashes.len() <= 74);
         let url = scrape_url("http://t/announce", &hashes).expect("a plain URL");
         assert_eq!(parse_scrape_query(url.split_once('?').expect("a query").1), Ok(hashes));

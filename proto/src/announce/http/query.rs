@@ -2,8 +2,7 @@
 
 use crate::announce::{Announce, AnnounceEvent, TrackerError};
 use crate::id::{HASH_LENGTH, InfoHash, PeerId};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use std::borrow::Cow;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::fmt::Write;
 use std::net::IpAddr;
 use url::Url;
@@ -108,27 +107,55 @@ fn event_name(event: AnnounceEvent) -> Option<&'static str> {
     }
 }
 
-/// The parameters of a query in their order, escapes resolved. A `+` stays a `+`: hashes are raw bytes, not form data.
-pub(super) fn parameters(query: &str) -> Result<impl Iterator<Item = (&str, Cow<'_, [u8]>)>, QueryError> {
+/// The parameters of a query in their order, by their names and values as they came, still escaped.
+pub(super) fn parameters(query: &[u8]) -> Result<impl Iterator<Item = (&[u8], &[u8])>, QueryError> {
     if query.len() > QUERY_LENGTH {
         return Err(QueryError::TooLong);
     }
-    Ok(query.split('&').filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        Some((name, percent_decode_str(value).into()))
+    Ok(query.split(|&byte| byte == b'&').filter_map(|pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        Some((pair.get(..equals)?, pair.get(equals + 1..)?))
     }))
 }
 
-/// Reads the query of an announce, what stands behind the `?`, still escaped.
+/// The bytes that a value stands for. A `+` stays a `+`, since hashes are raw bytes and not form data; a `%` without two
+/// hexadecimal digits behind it stays a `%`.
+fn unescaped(value: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        let (&first, behind) = rest.split_first()?;
+        rest = behind;
+        if first == b'%'
+            && let [high, low, behind @ ..] = rest
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            rest = behind;
+            return Some(high << 4 | low);
+        }
+        Some(first)
+    })
+}
+
+/// The value of a hexadecimal digit, either case.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Reads the query of an announce, what stands behind the `?`, still escaped. Takes memory for a `trackerid` only.
 ///
 /// Order does not matter; of duplicates the first counts; unknown parameters and events are ignored; counts that make
 /// no sense are read as unknown.
 ///
 /// # Errors
 /// A missing or malformed `info_hash`, `peer_id` or `port`, or a query that is too long.
-pub fn parse_query(query: &str) -> Result<HttpAnnounce, QueryError> {
+pub fn parse_query(query: impl AsRef<[u8]>) -> Result<HttpAnnounce, QueryError> {
     let mut raw = RawQuery::default();
-    for (name, value) in parameters(query)? {
+    for (name, value) in parameters(query.as_ref())? {
         if let Some(slot) = raw.slot(name) {
             slot.get_or_insert(value);
         }
@@ -139,86 +166,129 @@ pub fn parse_query(query: &str) -> Result<HttpAnnounce, QueryError> {
 /// The parameters that mean something here, as they came.
 #[derive(Default)]
 struct RawQuery<'q> {
-    info_hash: Option<Cow<'q, [u8]>>,
-    peer_id: Option<Cow<'q, [u8]>>,
-    port: Option<Cow<'q, [u8]>>,
-    uploaded: Option<Cow<'q, [u8]>>,
-    downloaded: Option<Cow<'q, [u8]>>,
-    left: Option<Cow<'q, [u8]>>,
-    event: Option<Cow<'q, [u8]>>,
-    num_want: Option<Cow<'q, [u8]>>,
-    compact: Option<Cow<'q, [u8]>>,
-    no_peer_id: Option<Cow<'q, [u8]>>,
-    key: Option<Cow<'q, [u8]>>,
-    tracker_id: Option<Cow<'q, [u8]>>,
-    ip: Option<Cow<'q, [u8]>>,
+    info_hash: Option<&'q [u8]>,
+    peer_id: Option<&'q [u8]>,
+    port: Option<&'q [u8]>,
+    uploaded: Option<&'q [u8]>,
+    downloaded: Option<&'q [u8]>,
+    left: Option<&'q [u8]>,
+    event: Option<&'q [u8]>,
+    num_want: Option<&'q [u8]>,
+    compact: Option<&'q [u8]>,
+    no_peer_id: Option<&'q [u8]>,
+    key: Option<&'q [u8]>,
+    tracker_id: Option<&'q [u8]>,
+    ip: Option<&'q [u8]>,
 }
 
 impl<'q> RawQuery<'q> {
-    fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'q, [u8]>>> {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<&'q [u8]>> {
         Some(match name {
-            "info_hash" => &mut self.info_hash,
-            "peer_id" => &mut self.peer_id,
-            "port" => &mut self.port,
-            "uploaded" => &mut self.uploaded,
-            "downloaded" => &mut self.downloaded,
-            "left" => &mut self.left,
-            "event" => &mut self.event,
-            "numwant" => &mut self.num_want,
-            "compact" => &mut self.compact,
-            "no_peer_id" => &mut self.no_peer_id,
-            "key" => &mut self.key,
-            "trackerid" => &mut self.tracker_id,
-            "ip" => &mut self.ip,
+            b"info_hash" => &mut self.info_hash,
+            b"peer_id" => &mut self.peer_id,
+            b"port" => &mut self.port,
+            b"uploaded" => &mut self.uploaded,
+            b"downloaded" => &mut self.downloaded,
+            b"left" => &mut self.left,
+            b"event" => &mut self.event,
+            b"numwant" => &mut self.num_want,
+            b"compact" => &mut self.compact,
+            b"no_peer_id" => &mut self.no_peer_id,
+            b"key" => &mut self.key,
+            b"trackerid" => &mut self.tracker_id,
+            b"ip" => &mut self.ip,
             _ => return None,
         })
     }
 
     fn interpret(self) -> Result<HttpAnnounce, QueryError> {
         let announce = Announce {
-            info_hash: InfoHash(twenty_bytes(self.info_hash.as_deref(), "info_hash")?),
-            peer_id: PeerId(twenty_bytes(self.peer_id.as_deref(), "peer_id")?),
-            port: port(self.port.as_deref())?,
-            uploaded: number(self.uploaded.as_deref()).unwrap_or(0),
-            downloaded: number(self.downloaded.as_deref()).unwrap_or(0),
-            left: number(self.left.as_deref()).unwrap_or(u64::MAX),
-            event: match self.event.as_deref() {
-                Some(b"started") => AnnounceEvent::Started,
-                Some(b"completed") => AnnounceEvent::Completed,
-                Some(b"stopped") => AnnounceEvent::Stopped,
+            info_hash: InfoHash(twenty_bytes(self.info_hash, "info_hash")?),
+            peer_id: PeerId(twenty_bytes(self.peer_id, "peer_id")?),
+            port: port(self.port)?,
+            uploaded: number(self.uploaded).unwrap_or(0),
+            downloaded: number(self.downloaded).unwrap_or(0),
+            left: number(self.left).unwrap_or(u64::MAX),
+            event: match Short::of(self.event).bytes() {
+                b"started" => AnnounceEvent::Started,
+                b"completed" => AnnounceEvent::Completed,
+                b"stopped" => AnnounceEvent::Stopped,
                 _ => AnnounceEvent::Regular,
             },
-            num_want: number(self.num_want.as_deref()).map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
-            key: text(self.key.as_deref()).and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
-            tracker_id: self.tracker_id.map(Cow::into_owned).filter(|id| id.len() <= TRACKER_ID_LENGTH),
+            num_want: number(self.num_want).map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
+            key: Short::of(self.key).text().and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
+            tracker_id: self.tracker_id.and_then(tracker_id),
         };
-        let form = match (self.compact.as_deref(), self.no_peer_id.as_deref()) {
-            (Some(b"0"), Some(b"1")) => PeerForm::DictionaryWithoutIds,
-            (Some(b"0"), _) => PeerForm::Dictionary,
+        let (compact, no_peer_id) = (Short::of(self.compact), Short::of(self.no_peer_id));
+        let form = match (compact.bytes(), no_peer_id.bytes()) {
+            (b"0", b"1") => PeerForm::DictionaryWithoutIds,
+            (b"0", _) => PeerForm::Dictionary,
             _ => PeerForm::Compact,
         };
-        let ip = text(self.ip.as_deref()).and_then(|ip| ip.parse().ok());
+        let ip = Short::of(self.ip).text().and_then(|ip| ip.parse().ok());
         Ok(HttpAnnounce { announce, form, ip })
     }
 }
 
-pub(super) fn twenty_bytes(value: Option<&[u8]>, name: &'static str) -> Result<[u8; HASH_LENGTH], QueryError> {
-    value.ok_or(QueryError::Missing(name))?.try_into().map_err(|_| QueryError::Invalid(name))
+/// A short value with its escapes resolved, on the stack. One that is longer than any that means something is empty, as is
+/// one that is not there.
+struct Short {
+    bytes: [u8; Self::LENGTH],
+    length: usize,
 }
 
-fn text(value: Option<&[u8]>) -> Option<&str> {
-    std::str::from_utf8(value?).ok()
+impl Short {
+    /// An IPv6 address takes 39 bytes, a number 20.
+    const LENGTH: usize = 48;
+
+    fn of(value: Option<&[u8]>) -> Self {
+        let mut short = Self { bytes: [0; Self::LENGTH], length: 0 };
+        for byte in unescaped(value.unwrap_or_default()) {
+            let Some(slot) = short.bytes.get_mut(short.length) else { return Self { length: 0, ..short } };
+            *slot = byte;
+            short.length += 1;
+        }
+        short
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes()).ok()
+    }
+}
+
+fn tracker_id(value: &[u8]) -> Option<Vec<u8>> {
+    let id: Vec<u8> = unescaped(value).take(TRACKER_ID_LENGTH + 1).collect();
+    (id.len() <= TRACKER_ID_LENGTH).then_some(id)
+}
+
+pub(super) fn twenty_bytes(value: Option<&[u8]>, name: &'static str) -> Result<[u8; HASH_LENGTH], QueryError> {
+    let mut bytes = unescaped(value.ok_or(QueryError::Missing(name))?);
+    let mut array = [0; HASH_LENGTH];
+    for slot in &mut array {
+        *slot = bytes.next().ok_or(QueryError::Invalid(name))?;
+    }
+    bytes.next().map_or(Ok(array), |_| Err(QueryError::Invalid(name)))
 }
 
 /// A decimal number; negative ones and those beyond 64 bits are none.
 fn number(value: Option<&[u8]>) -> Option<u64> {
-    text(value)?.parse().ok()
+    let digits = value?;
+    // What nearly everybody sends, without a detour: it cannot overflow, and has no escapes.
+    if (1..=19).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
+        return Some(digits.iter().fold(0, |number, digit| 10 * number + u64::from(digit - b'0')));
+    }
+    Short::of(value).text()?.parse().ok()
 }
 
 /// Nobody can be reached at port 0.
 fn port(value: Option<&[u8]>) -> Result<u16, QueryError> {
     value.ok_or(QueryError::Missing("port"))?;
-    text(value).and_then(|port| port.parse().ok()).filter(|&port| port != 0).ok_or(QueryError::Invalid("port"))
+    let port = number(value).and_then(|port| u16::try_from(port).ok());
+    port.filter(|&port| port != 0).ok_or(QueryError::Invalid("port"))
 }
 
 #[cfg(test)]
@@ -286,7 +356,7 @@ mod tests {
         assert_eq!(minimal.announce.info_hash, InfoHash::from_hex(&"abcd".repeat(10)).unwrap());
         assert_eq!((minimal.announce.left, minimal.announce.num_want), (u64::MAX, None));
         assert_eq!(minimal.form, PeerForm::Compact);
-        let read = |more: &str| parse_query(&format!("{base}{more}")).unwrap();
+        let read = |more: &str| parse_query(format!("{base}{more}")).unwrap();
         assert_eq!(read("&numwant=-1").announce.num_want, None);
         assert_eq!(read("&numwant=99999999999").announce.num_want, Some(u32::MAX));
         assert_eq!(read("&numwant=0").announce.num_want, Some(0));
@@ -321,7 +391,42 @@ mod tests {
         assert_eq!(QueryError::Missing("port").to_string(), "port is missing");
     }
 
+    #[test]
+    fn every_byte_may_be_escaped_in_either_case_or_stand_for_itself() {
+        for byte in 0..=u8::MAX {
+            for escaped in [format!("%{byte:02x}"), format!("%{byte:02X}")] {
+                let query = format!("info_hash={}&peer_id={}&port=%36881", escaped.repeat(20), escaped.repeat(20));
+                let read = parse_query(&query).unwrap().announce;
+                assert_eq!((read.info_hash.0, read.peer_id.0, read.port), ([byte; 20], [byte; 20], 6881), "{query}");
+            }
+            let plain = [b"info_hash=".as_slice(), &[byte; 20], b"&peer_id=", &[byte; 20], b"&port=1"].concat();
+            let read = parse_query(&plain).map(|read| read.announce.info_hash.0);
+            // A `&` ends the value; no other byte is special, `=` and `+` included.
+            let expected = if byte == b'&' { Err(QueryError::Invalid("info_hash")) } else { Ok([byte; 20]) };
+            assert_eq!(read, expected, "{byte}");
+        }
+    }
+
+    #[test]
+    fn over_long_values_are_unknown() {
+        let base = format!("info_hash={0}&peer_id={0}", "a".repeat(20));
+        let long = "0".repeat(Short::LENGTH + 1);
+        let read = |more: &str| parse_query(format!("{base}&port=1{more}")).unwrap().announce;
+        assert_eq!(read(&format!("&left={long}")).left, u64::MAX);
+        assert_eq!(read(&format!("&numwant={long}")).num_want, None);
+        assert_eq!(read(&format!("&event=started{long}")).event, AnnounceEvent::Regular);
+        assert_eq!(read(&format!("&left={}7", "0".repeat(40))).left, 7);
+        assert_eq!(parse_query(format!("{base}&port={long}1")), Err(QueryError::Invalid("port")));
+    }
+
     proptest! {
+        /// The crate `percent-encoding` says what escapes mean.
+        #[test]
+        fn escapes_mean_what_they_do_elsewhere(value in "[%0-9a-gA-G+ &=]{0,40}") {
+            let expected: Vec<u8> = percent_encoding::percent_decode_str(&value).collect();
+            prop_assert_eq!(unescaped(value.as_bytes()).collect::<Vec<_>>(), expected);
+        }
+
         #[test]
         fn any_hash_survives(hash: [u8; 20], id: [u8; 20], port in 1u16.., left: u64) {
             let announce = Announce { info_hash: InfoHash(hash), peer_id: PeerId(id), port, left, ..announce() };

@@ -42,13 +42,13 @@ pub fn scrape_url(base: &str, hashes: &[InfoHash]) -> Option<String> {
 ///
 /// # Errors
 /// No hash at all (nobody gets the whole tracker), a malformed one, or more than [`SCRAPE_HASHES`].
-pub fn parse_scrape_query(query: &str) -> Result<Vec<InfoHash>, QueryError> {
+pub fn parse_scrape_query(query: impl AsRef<[u8]>) -> Result<Vec<InfoHash>, QueryError> {
     let mut hashes = Vec::new();
-    for (_, value) in parameters(query)?.filter(|(name, _)| *name == "info_hash") {
+    for (_, value) in parameters(query.as_ref())?.filter(|(name, _)| *name == b"info_hash") {
         if hashes.len() == SCRAPE_HASHES {
             return Err(QueryError::TooManyHashes);
         }
-        hashes.push(InfoHash(twenty_bytes(Some(&value), "info_hash")?));
+        hashes.push(InfoHash(twenty_bytes(Some(value), "info_hash")?));
     }
     if hashes.is_empty() { Err(QueryError::Missing("info_hash")) } else { Ok(hashes) }
 }

@@ -1,0 +1,186 @@
+//! From a query to the bencoded body that answers it, the same for both ways in; no I/O.
+
+use crate::browser;
+use crate::config::IpParameter;
+use crate::proxy::{Proxies, Unknown};
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use swarm_proto::announce::http::{
+    HttpAnnounce, PeerForm, QueryError, ReplyHead, encode_reply, encode_scrape, parse_query, parse_scrape_query,
+    write_failure, write_reply,
+};
+use swarm_proto::announce::{AnnounceReply, PeerAddress, Reach};
+use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal};
+
+/// When a client that found the tracker full may come again.
+const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
+/// When a client whose network asked too often may come again: a minute fills a good part of its bucket.
+const TOO_OFTEN_RETRY: Duration = Duration::from_secs(60);
+
+/// The two ends of a connection that matter: who is there, and whether it speaks for others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Never IPv4 mapped into IPv6.
+    pub(crate) ip: IpAddr,
+    /// A trusted proxy.
+    pub(crate) proxy: bool,
+}
+
+/// Who asks, and what he calls us.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) ip: IpAddr,
+    pub(crate) host: Option<&'a str>,
+}
+
+/// Answers announces and scrapes from a store.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) store: Arc<Store>,
+    pub(crate) proxies: Proxies,
+    ip_parameter: IpParameter,
+    malformed: AtomicU64,
+}
+
+thread_local! {
+    /// Chosen peers in the order of the network.
+    static CHOSEN: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+impl Answers {
+    pub(crate) fn new(store: Arc<Store>, proxies: Proxies, ip_parameter: IpParameter) -> Self {
+        Self { store, proxies, ip_parameter, malformed: AtomicU64::new(0) }
+    }
+
+    /// Requests that made no sense.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.malformed.load(Relaxed)
+    }
+
+    pub(crate) fn origin(&self, address: SocketAddr) -> Origin {
+        let ip = address.ip().to_canonical();
+        Origin { ip, proxy: self.proxies.trusts(ip) }
+    }
+
+    /// Whom a request comes from; `values` are those of the header in which proxies say it.
+    pub(crate) fn asker<'v>(
+        &self,
+        origin: Origin,
+        values: impl DoubleEndedIterator<Item = &'v [u8]>,
+    ) -> Result<IpAddr, Unknown> {
+        if origin.proxy { self.proxies.asker(values) } else { Ok(origin.ip) }
+    }
+
+    /// Writes what a request gets of which nobody knows whose it is.
+    pub(crate) fn unknown(&self, fault: Unknown, out: &mut Vec<u8>) {
+        self.malformed.fetch_add(1, Relaxed);
+        let interval = self.store.config().interval;
+        write_failure(out, fault.text(), Some(interval), Some(interval));
+    }
+
+    /// Writes the answer to an announce.
+    pub(crate) fn announce(&self, now: Instant, asker: &Asker<'_>, query: &[u8], out: &mut Vec<u8>) {
+        let HttpAnnounce { announce, form, ip } = match parse_query(query) {
+            Ok(parsed) => parsed,
+            Err(fault) => return self.refuse_query(fault, out),
+        };
+        let ip = ip.filter(|&ip| self.may_name(asker, ip)).unwrap_or(asker.ip);
+        let request = StoreAnnounce {
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            address: SocketAddr::new(ip, announce.port),
+            left: announce.left,
+            event: announce.event,
+            num_want: announce.num_want,
+            dialect: Dialect::Http,
+        };
+        let stored = match self.store.announce(now, &request) {
+            Ok(stored) => stored,
+            Err(refusal) => return self.refuse(refusal, out),
+        };
+        let config = self.store.config();
+        let head = ReplyHead {
+            interval: config.interval,
+            min_interval: config.min_interval,
+            complete: stored.complete,
+            incomplete: stored.incomplete,
+            downloaded: stored.downloaded,
+            external_ip: ip,
+        };
+        if form == PeerForm::Compact {
+            CHOSEN.with_borrow_mut(|(v4, v6)| {
+                arrange(&stored.peers, v4, v6);
+                write_reply(out, &head, v4, v6, form);
+            });
+        } else {
+            let reply = AnnounceReply {
+                interval: head.interval,
+                min_interval: Some(head.min_interval),
+                complete: Some(head.complete),
+                incomplete: Some(head.incomplete),
+                peers: stored.peers,
+                external_ip: Some(ip),
+                tracker_id: None,
+                warning: None,
+            };
+            out.extend(encode_reply(&reply, Some(head.downloaded), form));
+        }
+    }
+
+    /// A web page can have a browser on this machine or in its network ask under a name of its own.
+    fn may_name(&self, asker: &Asker<'_>, ip: IpAddr) -> bool {
+        self.ip_parameter == IpParameter::Private
+            && Reach::of(asker.ip) != Reach::Global
+            && Reach::of(ip) == Reach::Private
+            && browser::is_expected(asker.host, Some(&[]))
+    }
+
+    /// Writes the answer to a scrape.
+    pub(crate) fn scrape(&self, now: Instant, asker: IpAddr, query: &[u8], out: &mut Vec<u8>) {
+        let hashes = match parse_scrape_query(query) {
+            Ok(hashes) => hashes,
+            Err(fault) => return self.refuse_query(fault, out),
+        };
+        let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+        if let Err(refusal) = self.store.admit(now, asker, cost) {
+            return self.refuse(refusal, out);
+        }
+        let entries = self.store.scrape(&hashes);
+        out.extend(encode_scrape(&hashes.into_iter().zip(entries).collect::<Vec<_>>()));
+    }
+
+    /// The same query will never be better.
+    fn refuse_query(&self, fault: QueryError, out: &mut Vec<u8>) {
+        self.malformed.fetch_add(1, Relaxed);
+        write_failure(out, &fault.to_string(), Some(self.store.config().interval), Some(Duration::MAX));
+    }
+
+    fn refuse(&self, refusal: StoreRefusal, out: &mut Vec<u8>) {
+        let retry = match refusal {
+            StoreRefusal::Full => FULL_RETRY,
+            StoreRefusal::TooOften { .. } => TOO_OFTEN_RETRY,
+        };
+        write_failure(out, &refusal.to_string(), Some(self.store.config().interval), Some(retry));
+    }
+}
+
+/// Puts peers into the order of the network.
+fn arrange(peers: &[PeerAddress], v4: &mut Vec<u8>, v6: &mut Vec<u8>) {
+    v4.clear();
+    v6.clear();
+    for PeerAddress { address, .. } in peers {
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                v4.extend_from_slice(&ip.octets());
+                v4.extend_from_slice(&address.port().to_be_bytes());
+            }
+            IpAddr::V6(ip) => {
+                v6.extend_from_slice(&ip.octets());
+                v6.extend_from_slice(&address.port().to_be_bytes());
+            }
+        }
+    }
+}
