@@ -53,6 +53,27 @@ fn udp_brings_peers_together() {
 }
 
 #[test]
+fn options_stand_in_a_file() {
+    let place = Place::new();
+    place.write(
+        "tracker.toml",
+        b"# All of them\nhttp = ['127.0.0.1:0', '127.0.0.1:0']\nudp = '127.0.0.1:0'\nlog-json = true\n",
+    );
+    let (mut tracker, urls) = tracker(&place, "tracker --config tracker.toml", 3);
+    assert!(urls[0] != urls[1] && urls[1].starts_with("http://") && urls[2].starts_with("udp://"), "{urls:?}");
+    transfer(&place, &urls[1], &urls[2]);
+    tracker.signal("-TERM");
+    assert_eq!(tracker.end(), Some(0));
+    assert!(tracker.rest_of_stderr().starts_with('{'), "the log is JSON");
+    place.write("tracker.toml", b"http = ':0'\nmax-peer = 1");
+    place.run("tracker --config tracker.toml").failed(2, "there is no option 'max-peer'");
+    place.write("tracker.toml", b"max-peers = 1");
+    place.run("tracker --config tracker.toml").failed(2, "nowhere to listen");
+    place.run("tracker --config nothing.toml").failed(4, "cannot read nothing.toml");
+    place.run("tracker --http 127.0.0.1:0 --user no-such-user-here").failed(2, "there is no user 'no-such-user-here'");
+}
+
+#[test]
 fn a_key_for_connection_ids_is_read_from_a_file() {
     let place = Place::new();
     place.write("key", b"000102030405060708090a0b0c0d0e0f\n");

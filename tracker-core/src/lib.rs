@@ -50,6 +50,7 @@
 
 mod address;
 mod maintenance;
+mod metrics;
 mod rate;
 mod sealed;
 mod shard;
@@ -58,6 +59,7 @@ mod store;
 mod swarm;
 
 pub use maintenance::Maintenance;
+pub use metrics::{Exposition, Figure, FigureKind, Histogram, Watched};
 pub use rate::{Rate, Rates};
 pub use sealed::{Sealed, SnapshotError, Writer};
 pub use snapshot::Loaded;

@@ -3,8 +3,11 @@
 use crate::proxy::Proxies;
 use crate::routes::Page;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use swarm_tracker_core::Watched;
 
 /// Where a tracker listens, whom it believes, and what it serves beside.
 #[derive(Clone, Debug)]
@@ -29,8 +32,20 @@ pub struct HttpTrackerConfig {
     pub ip_parameter: IpParameter,
     /// Reverse proxies whose word on the asker's address is taken.
     pub proxies: Proxies,
+    /// Parts of the tracker whose numbers and problems are shown beside our own.
+    pub watching: Watching,
     /// Answer the usual requests without a framework. Off, hyper serves all of them, with the same answers: for comparison.
     pub fast_path: bool,
+}
+
+/// Other parts of the tracker.
+#[derive(Clone, Default)]
+pub struct Watching(pub Vec<Arc<dyn Watched>>);
+
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} parts", self.0.len())
+    }
 }
 
 /// Whether a peer may name another address than the one that it asks from.
@@ -57,6 +72,7 @@ impl Default for HttpTrackerConfig {
             names: None,
             ip_parameter: IpParameter::Ignored,
             proxies: Proxies::default(),
+            watching: Watching::default(),
             fast_path: true,
         }
     }

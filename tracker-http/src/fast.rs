@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
     }
 
     fn answer_one(&self, now: std::time::Instant, head: &Head<'_, '_>, body: &mut Vec<u8>) {
-        self.routes.count();
+        self.routes.watch.count();
         let answers = &self.routes.answers;
         let named = head.headers.iter().filter(|header| answers.proxies.is_header(header.name));
         let ip = match answers.asker(self.origin, named.map(|header| header.value)) {
@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
             Err(fault) => return answers.unknown(fault, body),
         };
         match head.target {
-            Target::Announce => answers.announce(now, &Asker { ip, host: head.host }, head.query, body),
+            Target::Announce => self.routes.announce(now, &Asker { ip, host: head.host }, head.query, body),
             Target::Scrape => answers.scrape(now, ip, head.query, body),
         }
     }

@@ -49,8 +49,9 @@ mod proxy;
 mod rewind;
 mod routes;
 mod server;
+mod watch;
 
-pub use config::{HttpTrackerConfig, IpParameter};
+pub use config::{HttpTrackerConfig, IpParameter, Watching};
 pub use proxy::{IpNetwork, NetworkError, Proxies};
 pub use routes::Page;
 pub use server::{HttpHandle, HttpTracker};

@@ -4,6 +4,7 @@ use crate::answer::{Answers, Asker, Origin};
 use crate::browser;
 use crate::config::HttpTrackerConfig;
 use crate::proxy::Unknown;
+use crate::watch::{self, Watch};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
@@ -13,20 +14,23 @@ use hyper::header::{
 use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
-use swarm_tracker_core::Store;
+use swarm_tracker_core::{Exposition, Figure, Store};
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Bencoding has no media type of its own that clients would know.
 const BENCODED: HeaderValue = HeaderValue::from_static("text/plain");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");
+const METRICS: HeaderValue = HeaderValue::from_static(Exposition::CONTENT_TYPE);
+/// The front page runs our own script, which asks our own `/stats`, and nothing else.
+const LIVE: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 /// Pages may contain nothing that runs, loads or sends.
 const SAFE: [(HeaderName, HeaderValue); 4] = [
     (
@@ -54,48 +58,24 @@ pub(crate) struct Routes {
     pub(crate) fast_path: bool,
     pages: HashMap<String, Page>,
     names: Option<Vec<String>>,
-    start: Instant,
-    requests: AtomicU64,
-}
-
-/// The body of `/stats`.
-#[derive(Serialize)]
-struct Stats {
-    torrents: u64,
-    peers: u64,
-    seeds: u64,
-    leechers: u64,
-    announces: u64,
-    scrapes: u64,
-    refused: u64,
-    limited: u64,
-    evicted_torrents: u64,
-    evicted_peers: u64,
-    http_requests: u64,
-    http_malformed: u64,
-    uptime_s: u64,
+    pub(crate) watch: Watch,
 }
 
 impl Routes {
     pub(crate) fn new(store: Arc<Store>, config: HttpTrackerConfig) -> Self {
-        let HttpTrackerConfig { pages, names, ip_parameter, proxies, fast_path, .. } = config;
+        let HttpTrackerConfig { pages, names, ip_parameter, proxies, watching, fast_path, .. } = config;
         let answers = Answers::new(store, proxies, ip_parameter);
-        Self { answers, fast_path, pages, names, start: Instant::now(), requests: AtomicU64::new(0) }
+        Self { answers, fast_path, pages, names, watch: Watch::new(watching) }
     }
 
     pub(crate) fn set_pages(&mut self, pages: HashMap<String, Page>) {
         self.pages = pages;
     }
 
-    /// Counts a request.
-    pub(crate) fn count(&self) {
-        self.requests.fetch_add(1, Relaxed);
-    }
-
     /// Answers a request. One with a body is the last of its connection: nobody reads the body, and where it ends is what
     /// two programs may understand in two ways.
     pub(crate) fn respond<B: Body>(&self, origin: Origin, request: &Request<B>) -> Response<Full<Bytes>> {
-        self.count();
+        self.watch.count();
         let mut response = self.route(origin, request);
         if !request.body().is_end_stream() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -117,7 +97,7 @@ impl Routes {
                 response(StatusCode::FORBIDDEN, PLAIN, "this is for BitTorrent clients, not for web pages\n")
             }
             "/announce" => self.answer(origin, request.headers(), |now, ip, out| {
-                self.answers.announce(now, &Asker { ip, host }, query, out);
+                self.announce(now, &Asker { ip, host }, query, out);
             }),
             "/scrape" => {
                 self.answer(origin, request.headers(), |now, ip, out| self.answers.scrape(now, ip, query, out))
@@ -128,10 +108,22 @@ impl Routes {
             }
             path => match (self.pages.get(path), path) {
                 (Some(page), _) => response(StatusCode::OK, page.content_type.clone(), page.body.clone()),
-                (None, "/") => response(StatusCode::OK, HTML, self.front_page()),
-                (None, "/health") => response(StatusCode::OK, PLAIN, "ok\n"),
-                (None, "/stats") => {
-                    response(StatusCode::OK, JSON, serde_json::to_vec(&self.stats()).unwrap_or_default())
+                (None, "/") => {
+                    let page = watch::page(&self.figures(), &self.watch.problems());
+                    let mut response = response(StatusCode::OK, HTML, page);
+                    response.headers_mut().insert(CONTENT_SECURITY_POLICY, LIVE);
+                    response
+                }
+                (None, "/live.js") => response(StatusCode::OK, SCRIPT, watch::SCRIPT),
+                (None, "/health") => response(StatusCode::OK, PLAIN, self.health()),
+                (None, "/ready") if !self.watch.is_ready() => {
+                    response(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "ending\n")
+                }
+                (None, "/ready") => response(StatusCode::OK, PLAIN, "ready\n"),
+                (None, "/stats") => response(StatusCode::OK, JSON, watch::json(&self.figures())),
+                (None, "/metrics") => {
+                    let text = watch::exposition(&self.figures(), &self.watch.latency);
+                    response(StatusCode::OK, METRICS, text)
                 }
                 (None, _) => response(StatusCode::NOT_FOUND, PLAIN, "there is nothing here; try /announce\n"),
             },
@@ -156,54 +148,28 @@ impl Routes {
         response
     }
 
+    /// Writes the answer to an announce, and measures how long that takes.
+    pub(crate) fn announce(&self, now: Instant, asker: &Asker<'_>, query: &[u8], out: &mut Vec<u8>) {
+        self.answers.announce(now, asker, query, out);
+        self.watch.latency.record(now.elapsed());
+    }
+
     fn asker(&self, origin: Origin, headers: &HeaderMap) -> Result<IpAddr, Unknown> {
         let named = headers.get_all(self.answers.proxies.header.as_str());
         self.answers.asker(origin, named.iter().map(HeaderValue::as_bytes))
     }
 
-    fn stats(&self) -> Stats {
-        let stats = self.answers.store.stats();
-        Stats {
-            torrents: stats.torrents,
-            peers: stats.peers,
-            seeds: stats.seeds,
-            leechers: stats.peers.saturating_sub(stats.seeds),
-            announces: stats.announces,
-            scrapes: stats.scrapes,
-            refused: stats.refused,
-            limited: stats.limited,
-            evicted_torrents: stats.evicted_torrents,
-            evicted_peers: stats.evicted_peers,
-            http_requests: self.requests.load(Relaxed),
-            http_malformed: self.answers.malformed(),
-            uptime_s: self.start.elapsed().as_secs(),
-        }
+    fn figures(&self) -> Vec<Figure> {
+        self.watch.figures(&self.answers.store, self.answers.malformed())
     }
 
-    /// Contains numbers only: nothing that a peer said.
-    fn front_page(&self) -> String {
-        let stats = self.stats();
-        let rows = [
-            ("torrents", stats.torrents),
-            ("seeds", stats.seeds),
-            ("leechers", stats.leechers),
-            ("announces", stats.announces),
-            ("seconds up", stats.uptime_s),
-        ];
-        let mut page = String::from(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>swarm tracker</title></head>\n\
-             <body><h1>swarm tracker</h1>\n\
-             <p>This is a BitTorrent tracker. Its announce URL is this page's address with <code>/announce</code> \
-             behind it.</p>\n\
-             <table>\n",
-        );
-        for (name, value) in rows {
-            // Writing to a String cannot fail.
-            let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    /// `ok`, or a problem a line behind `degraded`: with either, the tracker answers.
+    fn health(&self) -> String {
+        let problems = self.watch.problems();
+        if problems.is_empty() {
+            return "ok\n".to_owned();
         }
-        page.push_str("</table>\n<p>For programs: <a href=\"stats\">stats</a>, <a href=\"health\">health</a>.</p>\n");
-        page.push_str("</body></html>\n");
-        page
+        problems.into_iter().map(|problem| format!("degraded: {problem}\n")).collect()
     }
 }
 

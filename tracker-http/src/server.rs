@@ -34,9 +34,22 @@ impl HttpTracker {
     /// # Errors
     /// An address is not ours or in use (named in the error), or there is none in the list.
     pub fn bind(config: HttpTrackerConfig, store: Arc<Store>) -> io::Result<Self> {
+        Self::bind_beside(config, &[], store)
+    }
+
+    /// Takes over listeners that somebody else has opened, and opens those of the configuration beside them.
+    ///
+    /// # Errors
+    /// As [`HttpTracker::bind`]; without an address in the configuration only if nothing is taken over either.
+    pub fn bind_beside(config: HttpTrackerConfig, open: &[TcpListener], store: Arc<Store>) -> io::Result<Self> {
         let threads = config.threads.unwrap_or(NonZeroUsize::MIN);
         let mut listeners: Vec<Vec<TcpListener>> = (0..threads.get()).map(|_| Vec::new()).collect();
         let mut addresses = Vec::with_capacity(config.listen.len());
+        for open in open {
+            open.set_nonblocking(true)?;
+            addresses.push(open.local_addr()?);
+            listeners.iter_mut().try_for_each(|thread| open.try_clone().map(|socket| thread.push(socket)))?;
+        }
         for &address in &config.listen {
             let sockets = listen(address, &config.listen, threads)?;
             addresses.extend(sockets.first().map(TcpListener::local_addr).transpose()?);
@@ -78,8 +91,10 @@ impl HttpTracker {
     /// everything at once. To be called within a tokio runtime.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let places = self.places.clone();
+        let routes = Arc::clone(&self.routes);
         let mut serving = self.start();
         shutdown.await;
+        routes.watch.drain();
         serving.stop_accepting();
         let ended = timeout(SHUTDOWN_GRACE, places.all_free()).await;
         if ended.is_err() {

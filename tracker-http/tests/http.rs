@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use swarm_proto::announce::http::{announce_url, parse_reply, parse_scrape, scrape_url};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_tracker_core::{Rate, Rates, Store, StoreConfig};
-use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, IpParameter, Page};
+use swarm_tracker_core::{Figure, Rate, Rates, Store, StoreConfig, Watched};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, IpParameter, Page, Watching};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -254,19 +255,56 @@ async fn malformed_queries_get_a_reason() {
     assert!(String::from_utf8(stats).unwrap().contains("\"http_malformed\":4"));
 }
 
+/// A part of a tracker that may have a problem.
+struct Part(AtomicBool);
+
+impl Watched for Part {
+    fn figures(&self) -> Vec<Figure> {
+        vec![Figure::counter("part_counted", "Counted.", 7)]
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.0.load(Relaxed).then(|| "<it> is gone".to_owned())
+    }
+}
+
 #[tokio::test]
 async fn people_and_programs_are_served() {
     let page = Page { content_type: "application/x-bittorrent".parse().unwrap(), body: "d4:infodee".into() };
     let pages = HashMap::from([("/größe 1.meta".to_owned(), page)]);
-    let tracker = start(HttpTrackerConfig { pages, ..HttpTrackerConfig::default() });
+    let part = Arc::new(Part(AtomicBool::new(false)));
+    let watching = Watching(vec![Arc::clone(&part) as Arc<dyn Watched>]);
+    let tracker = start(HttpTrackerConfig { pages, watching, ..HttpTrackerConfig::default() });
     tracker.announce(&announce(1, 0), "").await.unwrap();
     assert_eq!(tracker.get("/health").await, ("HTTP/1.1 200 OK".into(), b"ok\n".to_vec()));
+    part.0.store(true, Relaxed);
+    let degraded = b"degraded: <it> is gone\n".to_vec();
+    assert_eq!(tracker.get("/health").await, ("HTTP/1.1 200 OK".into(), degraded));
+    let front = String::from_utf8(tracker.get("/").await.1).unwrap();
+    assert!(front.contains("<strong>&lt;it> is gone</strong>"), "{front}");
     let (_, stats) = tracker.get("/stats").await;
     let stats = String::from_utf8(stats).unwrap();
-    assert!(stats.contains("\"torrents\":1,\"peers\":1,\"seeds\":1,\"leechers\":0"), "{stats}");
+    for number in ["\"torrents\":1,", "\"peers\":1,", "\"seeds\":1,", "\"leechers\":0,", "\"part_counted\":7"] {
+        assert!(stats.contains(number), "{stats}");
+    }
     let front = tracker.raw(b"GET / HTTP/1.0\r\n\r\n").await;
-    assert!(front.contains("content-security-policy: default-src 'none'"), "{front}");
-    assert!(front.contains("<tr><th>seeds</th><td>1</td></tr>") && !front.contains("<script"), "{front}");
+    assert!(front.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{front}");
+    assert!(front.contains("<th align=\"left\">seeds</th><td align=\"right\" id=\"seeds\">1</td></tr>"), "{front}");
+    // One script, of our own, in a file of its own: nothing within the page may run.
+    assert_eq!(front.matches("<script").count(), 1, "{front}");
+    assert!(front.contains("<script src=\"live.js\" defer></script>"), "{front}");
+    assert!(tracker.get("/live.js").await.1.starts_with(b"'use strict';"));
+    let metrics = String::from_utf8(tracker.get("/metrics").await.1).unwrap();
+    for line in [
+        "swarm_tracker_peers 1",
+        "# TYPE swarm_tracker_announces_total counter",
+        "swarm_tracker_announces_total 1",
+        "swarm_tracker_part_counted_total 7",
+        "swarm_tracker_http_announce_seconds_count 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    assert_eq!(tracker.get("/ready").await, ("HTTP/1.1 200 OK".into(), b"ready\n".to_vec()));
     let (status, body) = tracker.get("/gr%C3%B6%c3%9fe%201.meta").await;
     assert_eq!((status.as_str(), body.as_slice()), ("HTTP/1.1 200 OK", b"d4:infodee".as_slice()));
     assert_eq!(tracker.get("/etc/passwd").await.0, "HTTP/1.1 404 Not Found");

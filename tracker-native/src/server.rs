@@ -71,8 +71,24 @@ impl NativeTracker {
     /// [`BindError`]. A damaged catalogue has been renamed: bound again, the tracker starts with an empty one.
     pub fn bind(config: Config, store: Arc<Store>) -> Result<Self, BindError> {
         let address = config.listen;
+        let listener = listen(address).map_err(|source| BindError::Listen { address, source })?;
+        Self::start(config, listener, store)
+    }
+
+    /// The same with a listener that somebody else has opened; [`Config::listen`] does not count.
+    ///
+    /// # Errors
+    /// As [`NativeTracker::bind`].
+    pub fn bind_to(config: Config, open: std::net::TcpListener, store: Arc<Store>) -> Result<Self, BindError> {
+        let address = config.listen;
+        let taken = open.set_nonblocking(true).and_then(|()| TcpListener::from_std(open));
+        let listener = taken.map_err(|source| BindError::Listen { address, source })?;
+        Self::start(config, listener, store)
+    }
+
+    fn start(config: Config, listener: TcpListener, store: Arc<Store>) -> Result<Self, BindError> {
+        let address = config.listen;
         let failed = |source| BindError::Listen { address, source };
-        let listener = listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let catalogue = match &config.catalogue_file {
             Some(path) => snapshot::load(path, config.limits)?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use swarm_tracker_core::{Figure, Watched};
 
 /// What became of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,5 +69,20 @@ impl UdpCounters {
         for (sum, count) in self.0.iter().zip(counts).filter(|(_, count)| *count > 0) {
             sum.fetch_add(count, Relaxed);
         }
+    }
+}
+
+impl Watched for UdpCounters {
+    fn figures(&self) -> Vec<Figure> {
+        let UdpStats { connects, announces, scrapes, refused, unproven, malformed, unsent } = self.stats();
+        vec![
+            Figure::counter("udp_connects", "Connection ids given over UDP.", connects),
+            Figure::counter("udp_announces", "Announces answered over UDP.", announces),
+            Figure::counter("udp_scrapes", "Scrapes answered over UDP.", scrapes),
+            Figure::counter("udp_refused", "Error replies over UDP.", refused),
+            Figure::counter("udp_unproven", "Datagrams left unanswered: their connection id was wrong.", unproven),
+            Figure::counter("udp_malformed", "Datagrams left unanswered: they were no requests.", malformed),
+            Figure::counter("udp_unsent", "Replies over UDP that the system did not send.", unsent),
+        ]
     }
 }

@@ -48,8 +48,21 @@ impl UdpTracker {
     /// # Errors
     /// An address is not ours or in use (named in the error), or there is none in the list.
     pub fn bind(config: UdpTrackerConfig, store: Arc<Store>) -> io::Result<Self> {
+        Self::bind_beside(config, &[], store)
+    }
+
+    /// Takes over sockets that somebody else has opened, and opens those of the configuration beside them.
+    ///
+    /// # Errors
+    /// As [`UdpTracker::bind`]; without an address in the configuration only if nothing is taken over either.
+    pub fn bind_beside(config: UdpTrackerConfig, open: &[UdpSocket], store: Arc<Store>) -> io::Result<Self> {
         let workers = config.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
         let (mut sockets, mut addresses) = (Vec::new(), Vec::new());
+        for open in open {
+            // There is one, for all threads: the kernel gives each datagram to one of them.
+            addresses.push(open.local_addr()?);
+            (0..workers.get()).try_for_each(|_| open.try_clone().map(|socket| sockets.push(socket)))?;
+        }
         for &address in &config.listen {
             let (opened, bound) = listen(address, &config.listen, workers).map_err(|error| {
                 let text = format!("cannot listen on {address} over UDP: {error}; choose another address or port");

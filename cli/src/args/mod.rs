@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Show(metainfo::ShowArguments),
     /// Compare files on disk with a metainfo file.
     Verify(metainfo::VerifyArguments),
-    /// Run a tracker: HTTP, native, or both over one store.
+    /// Run a tracker: HTTP, UDP and native over one store.
     Tracker(tracker::TrackerArguments),
     /// List the files that a native tracker offers.
     Ls(tracker::ListArguments),
@@ -107,6 +107,7 @@ mod tests {
             "swarm fetch X.torrent -o DIR --listen 0.0.0.0:7002 --quiet --peer 10.0.0.1:7001 --seed-after",
             "swarm tracker http --listen 0.0.0.0:6969 --log-json",
             "swarm tracker --http 0.0.0.0:6969 --native 0.0.0.0:6970 --max-peers 1000",
+            "swarm tracker --config FILE",
             "swarm make-meta PATH --tier http://a/announce,http://b/announce --tracker native://c:6970 --piece-length 1M",
         ];
         for line in lines {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use swarm_proto::native::{Name, NameError, NativeUrl};
+use swarm_tracker_http::IpNetwork;
 
 /// Arguments of `tracker`.
 #[derive(Args, Debug)]
@@ -23,23 +24,45 @@ pub(crate) struct TrackerArguments {
     #[command(subcommand)]
     pub(crate) dialect: Option<Dialect>,
 
-    /// Speak HTTP here.
-    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, required_unless_present_any = ["udp", "native"])]
-    pub(crate) http: Option<SocketAddr>,
-
-    /// Speak UDP here.
+    /// Speak HTTP here; may be given more than once.
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
-    pub(crate) udp: Option<SocketAddr>,
+    #[arg(required_unless_present_any = ["udp", "native", "config"])]
+    pub(crate) http: Vec<SocketAddr>,
+
+    /// Speak UDP here; may be given more than once.
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub(crate) udp: Vec<SocketAddr>,
 
     /// Speak the native protocol here.
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
     pub(crate) native: Option<SocketAddr>,
+
+    /// Take options from this TOML file too; what is typed counts more. A key is an option without
+    /// its dashes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) proxies: ProxyArguments,
 
     #[command(flatten)]
     pub(crate) datagrams: DatagramArguments,
 
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
+}
+
+/// Options of the HTTP dialect behind reverse proxies.
+#[derive(Args, Debug)]
+pub(crate) struct ProxyArguments {
+    /// A reverse proxy whose word on the asker's address is taken: an address or a range such as
+    /// 10.0.0.0/8; may be given more than once.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) proxy: Vec<IpNetwork>,
+
+    /// The header in which proxies name the asker; by default X-Forwarded-For.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) proxy_header: Option<String>,
 }
 
 /// One dialect only.
@@ -103,6 +126,10 @@ pub(crate) struct ServiceArguments {
     /// Remember peers and published files here over a restart.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
+
+    /// Become this user once the sockets are open; the state must be in a folder of that user.
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    pub(crate) user: Option<String>,
 
     /// Write the log as one JSON object a line.
     #[arg(long)]

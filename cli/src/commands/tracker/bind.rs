@@ -1,0 +1,119 @@
+//! Opening the sockets of every dialect.
+
+use super::inherited::Inherited;
+use super::{Listening, Servers, asked_for};
+use crate::args::tracker::{DatagramArguments, Dialect, ProxyArguments, ServiceArguments, TrackerArguments};
+use crate::exit::{Exit, Failure, OrExit};
+use anyhow::Context;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use swarm_tracker_core::{Store, Watched};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Proxies, Watching};
+use swarm_tracker_native::{BindError, Config, NativeTracker};
+use swarm_tracker_udp::{Key, UdpTracker, UdpTrackerConfig};
+
+/// Opens what was asked for, and takes over what is open already.
+pub(super) fn all(
+    arguments: &TrackerArguments,
+    listening: &Listening,
+    inherited: Inherited,
+    store: &Arc<Store>,
+) -> Result<Servers, Failure> {
+    let (_, service) = asked_for(arguments);
+    let Inherited { http, udp, native } = inherited;
+    let udp = match listening.udp.is_empty() && udp.is_empty() {
+        true => None,
+        false => Some(bind_udp(listening.udp.clone(), &udp, datagrams(arguments), store)?),
+    };
+    let native = match (native, listening.native) {
+        (Some(open), _) => Some(NativeTracker::bind_to(
+            native_config(open.local_addr().or_exit(Exit::Network)?, service),
+            open,
+            Arc::clone(store),
+        )),
+        (None, Some(address)) => Some(NativeTracker::bind(native_config(address, service), Arc::clone(store))),
+        (None, None) => None,
+    };
+    let native = native.transpose().map_err(bind_failure)?;
+    let http = match listening.http.is_empty() && http.is_empty() {
+        true => None,
+        false => {
+            let watched = udp.iter().map(|udp| Arc::new(udp.counters()) as Arc<dyn Watched>);
+            Some(bind_http(listening.http.clone(), &http, &arguments.proxies, Watching(watched.collect()), store)?)
+        }
+    };
+    if http.is_none() && udp.is_none() && native.is_none() {
+        let problem = "nowhere to listen: name an address with 'http', 'udp' or 'native'";
+        return Err(Failure::new(Exit::Usage, problem));
+    }
+    Ok(Servers { http, udp, native })
+}
+
+fn datagrams(arguments: &TrackerArguments) -> &DatagramArguments {
+    match &arguments.dialect {
+        Some(Dialect::Udp(only)) => &only.datagrams,
+        _ => &arguments.datagrams,
+    }
+}
+
+fn bind_http(
+    listen: Vec<SocketAddr>,
+    open: &[TcpListener],
+    proxies: &ProxyArguments,
+    watching: Watching,
+    store: &Arc<Store>,
+) -> Result<HttpTracker, Failure> {
+    let threads = Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    let mut trusted = Proxies { trusted: proxies.proxy.clone(), ..Proxies::default() };
+    if let Some(header) = &proxies.proxy_header {
+        trusted.header.clone_from(header);
+    }
+    let config = HttpTrackerConfig { listen, threads, proxies: trusted, watching, ..HttpTrackerConfig::default() };
+    let tracker = HttpTracker::bind_beside(config, open, Arc::clone(store)).or_exit(Exit::Network)?;
+    tracker.local_addrs().iter().for_each(|address| tracing::info!(%address, "HTTP tracker listens"));
+    Ok(tracker)
+}
+
+fn bind_udp(
+    listen: Vec<SocketAddr>,
+    open: &[UdpSocket],
+    options: &DatagramArguments,
+    store: &Arc<Store>,
+) -> Result<UdpTracker, Failure> {
+    let key = options.udp_key.as_deref().map(read_key).transpose()?;
+    let config = UdpTrackerConfig { listen, key, ..UdpTrackerConfig::default() };
+    let tracker = UdpTracker::bind_beside(config, open, Arc::clone(store)).or_exit(Exit::Network)?;
+    tracker.local_addrs().iter().for_each(|address| tracing::info!(%address, "UDP tracker listens"));
+    Ok(tracker)
+}
+
+/// Reads a key of 32 hexadecimal digits.
+fn read_key(path: &Path) -> Result<Key, Failure> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    Key::from_hex(text.or_exit(Exit::Disk)?.trim()).ok_or_else(|| {
+        let problem = format!(
+            "{} is no key: 32 hexadecimal digits are one, as 'openssl rand -hex 16' makes them",
+            path.display()
+        );
+        Failure::new(Exit::Usage, problem)
+    })
+}
+
+fn native_config(address: SocketAddr, service: &ServiceArguments) -> Config {
+    Config { catalogue_file: service.state.as_deref().map(catalogue_file), ..Config::new(address) }
+}
+
+/// How a native tracker that cannot start ends the process.
+pub(crate) fn bind_failure(error: BindError) -> Failure {
+    let exit = if matches!(error, BindError::Listen { .. }) { Exit::Network } else { Exit::Disk };
+    Failure { exit, error: error.into() }
+}
+
+/// The catalogue is kept beside the peers: `FILE.catalogue`.
+fn catalogue_file(state: &Path) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(".catalogue");
+    PathBuf::from(name)
+}
