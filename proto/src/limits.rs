@@ -87,5 +87,8 @@ pub const NATIVE_TEXT_LENGTH: usize = 250;
 /// Peers of each address family in one native frame.
 pub const NATIVE_PEERS: usize = 1_000;
 
+/// Names that a tracker looks at for one page of a search: a few milliseconds of work for one small request.
+pub const NATIVE_SEARCHED_NAMES: usize = 20_000;
+
 /// Entries in one page of the catalogue: 100 names of 255 bytes fit a frame.
 pub const NATIVE_PAGE: usize = 100;

@@ -9,7 +9,7 @@ use swarm_engine::source::load_metainfo;
 use swarm_engine::tracker::{Trackers, native};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_proto::native::{NativeUrl, Token};
+use swarm_proto::native::{ListQuery, Name, NativeUrl, Token};
 use swarm_proto::swarm::AnnounceJob;
 use swarm_tracker_core::{Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
@@ -169,6 +169,10 @@ async fn pushes_go_on_after_a_restart_without_an_announce() {
 }
 
 /// A metainfo of one file, and its info hash.
+fn query(prefix: &str, after: Option<Name>, limit: Option<u32>) -> ListQuery {
+    ListQuery { prefix: prefix.into(), after, limit, ..ListQuery::default() }
+}
+
 fn metainfo(name: &str, pieces: usize) -> (Bytes, InfoHash) {
     let length = pieces * 16_384;
     let hashes = "H".repeat(20 * pieces);
@@ -196,11 +200,17 @@ async fn names_are_published_listed_fetched_and_taken_back() {
     let own_name = tracker.url().parse().unwrap();
     native::publish(&own_name, small.clone(), None).await.unwrap();
 
-    let (page, next) = native::list(&own_name, "", None, Some(2)).await.unwrap();
+    let (page, next) = native::list(&own_name, query("", None, Some(2))).await.unwrap();
     assert_eq!(page.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((page[1].info_hash, page[1].size), (small_hash, 2 * 16_384));
-    let (page, next) = native::list(&own_name, "", next, None).await.unwrap();
+    let (page, next) = native::list(&own_name, query("", next, None)).await.unwrap();
     assert_eq!((page.len(), page[0].name.as_str(), next), (1, "file", None));
+
+    let search = ListQuery { contains: "IL".into(), ..ListQuery::default() };
+    let mut listing = native::Listing::open(&own_name, search).await.unwrap();
+    let page = listing.next().await.unwrap().unwrap();
+    assert_eq!(page.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["file"]);
+    assert_eq!(listing.next().await, Ok(None));
 
     let large = load_metainfo(&format!("{}/a", tracker.url())).await.unwrap();
     assert_eq!(large, metainfo("file", 100_000).0);
@@ -214,7 +224,7 @@ async fn names_are_published_listed_fetched_and_taken_back() {
     assert_eq!(native::fetch_file(&tracker.entry("a")).await.unwrap().entry.info_hash, small_hash);
     assert!(native::unpublish(&tracker.entry("a"), tokens[0]).await.is_err());
     assert_eq!(native::unpublish(&tracker.entry("a"), tokens[1]).await, Ok(()));
-    assert_eq!(native::list(&own_name, "a", None, None).await, Ok((Vec::new(), None)));
+    assert_eq!(native::list(&own_name, query("a", None, None)).await, Ok((Vec::new(), None)));
 
     let seed = Peer::new(1001);
     seed.start(&tracker.url(), 0).await;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use swarm_proto::id::{HASH_LENGTH, InfoHash};
 use swarm_proto::metainfo::Metainfo;
-use swarm_proto::native::{Name, NameError, Refusal, RefusalCode, Token};
+use swarm_proto::native::{Name, NameError, Refusal, RefusalCode, Token, fold};
 
 /// SHA-1 of a token: a stolen snapshot opens nothing.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) metainfo: Bytes,
     pub(crate) owner: OwnerDigest,
     pub(crate) publisher: Network,
+    /// The name as a search compares it, where that is another.
+    pub(crate) folded: Option<Box<str>>,
 }
 
 /// A metainfo that has been read and found good, with the name that it is to have.
@@ -134,7 +136,8 @@ impl Catalogue {
             return Err(CatalogueError::NetworkFull);
         }
         let Candidate { name, info_hash, size, metainfo } = candidate;
-        self.insert(name, Entry { info_hash, size, metainfo, owner: OwnerDigest::of(token), publisher });
+        let folded = folded(&name);
+        self.insert(name, Entry { info_hash, size, metainfo, owner: OwnerDigest::of(token), publisher, folded });
         Ok(())
     }
 
@@ -185,25 +188,57 @@ impl Catalogue {
 
     /// Entries whose names start with `prefix` and stand behind `after`, at most `limit`, and whether there are more.
     pub(crate) fn page(&self, prefix: &str, after: Option<&Name>, limit: usize) -> (Vec<(&Name, &Entry)>, bool) {
-        let from = match after.map(Name::as_str) {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut rows = self.entries.range::<str, _>((from, Bound::Unbounded));
-        let mut matching = rows.by_ref().take_while(|(name, _)| name.as_str().starts_with(prefix));
+        let mut matching = self.behind(prefix, after);
         let page = matching.by_ref().take(limit).collect();
         let more = matching.next().is_some();
         (page, more)
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Name, &Entry)> {
-        self.entries.iter()
+    /// Of the next `slice` names that start with `prefix` and stand behind `after` those with `wanted` in them, at most `limit`.
+    /// And the last name that was looked at, unless it is the last there is.
+    pub(crate) fn search(
+        &self,
+        prefix: &str,
+        wanted: &str,
+        after: Option<&Name>,
+        limit: usize,
+        slice: usize,
+    ) -> (Vec<(&Name, &Entry)>, Option<&Name>) {
+        let mut rows = self.behind(prefix, after);
+        let (mut found, mut seen) = (Vec::new(), None);
+        for (name, entry) in rows.by_ref().take(slice) {
+            if entry.folded.as_deref().unwrap_or(name.as_str()).contains(wanted) {
+                if found.len() == limit {
+                    return (found, seen);
+                }
+                found.push((name, entry));
+            }
+            seen = Some(name);
+        }
+        let more = rows.next().is_some();
+        (found, seen.filter(|_| more))
+    }
+
+    /// Entries whose names start with `prefix` and stand behind `after`, in order.
+    fn behind(&self, prefix: &str, after: Option<&Name>) -> impl Iterator<Item = (&Name, &Entry)> {
+        let from = match after.map(Name::as_str) {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let rows = self.entries.range::<str, _>((from, Bound::Unbounded));
+        rows.take_while(move |(name, _)| name.as_str().starts_with(prefix))
     }
 
     /// How many names there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// A name as a search compares it, if that is not the name itself.
+pub(crate) fn folded(name: &Name) -> Option<Box<str>> {
+    let folded = fold(name.as_str());
+    (folded != name.as_str()).then(|| folded.into_boxed_str())
 }
 
 #[cfg(test)]
@@ -294,5 +329,26 @@ pub(crate) mod tests {
         assert_eq!(names(&catalogue.page("", None, 100).0).len(), 6);
         assert!(catalogue.page("b", Some(&Name::new("z").unwrap()), 9).0.is_empty());
         assert!(catalogue.page("b", None, 0).0.is_empty());
+    }
+
+    #[test]
+    fn a_search_looks_at_a_slice_and_says_where_to_go_on() {
+        let mut catalogue = Catalogue::new(Limits::default());
+        for name in ["B1.iso", "a1.ISO", "a2.txt", "a3.iso", "a4.iso"] {
+            catalogue.publish(candidate(name, 5), ALICE, network(1)).unwrap();
+        }
+        let search = |prefix: &str, after: Option<&str>, limit, slice| {
+            let after = after.map(|after| Name::new(after).unwrap());
+            let (rows, seen) = catalogue.search(prefix, ".iso", after.as_ref(), limit, slice);
+            (names(&rows).join(" "), seen.map(ToString::to_string).unwrap_or_default())
+        };
+        let found = |names: &str, seen: &str| (names.to_owned(), seen.to_owned());
+        assert_eq!(search("", None, 9, 9), found("B1.iso a1.ISO a3.iso a4.iso", ""));
+        assert_eq!(search("", None, 9, 3), found("B1.iso a1.ISO", "a2.txt"));
+        assert_eq!(search("", Some("a2.txt"), 9, 3), found("a3.iso a4.iso", ""));
+        assert_eq!(search("", None, 2, 9), found("B1.iso a1.ISO", "a2.txt"), "there is another, behind the last seen");
+        assert_eq!(search("a", Some("B1.iso"), 1, 9), found("a1.ISO", "a2.txt"));
+        assert_eq!(search("", Some("a4.iso"), 9, 9), found("", ""));
+        assert_eq!(search("", None, 0, 9), found("", ""), "nothing is wanted");
     }
 }

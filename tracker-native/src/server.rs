@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -28,6 +28,8 @@ const BACKLOG: i32 = 1_024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Changes of the catalogue are collected for so long before they are saved.
 const SAVE_DELAY: Duration = Duration::from_secs(1);
+/// A large catalogue takes long to write, all of it each time: so many times as long pass before it is written again.
+const SAVED_PART: u32 = 20;
 /// Pause after a save that failed: a full disk does not empty itself in a second.
 const SAVE_PAUSE: Duration = Duration::from_secs(30);
 /// Time that connections get to end when the tracker closes.
@@ -244,14 +246,17 @@ async fn keep_running<F: Future<Output = ()> + Send + 'static>(what: &'static st
 }
 
 async fn keep_saved(shared: Arc<Shared>) {
+    let mut pause = SAVE_DELAY;
     loop {
         shared.catalogue_changed.notified().await;
-        sleep(SAVE_DELAY).await;
+        sleep(pause).await;
+        let began = Instant::now();
         if let Err(error) = save(&shared).await {
             tracing::error!(%error, "the catalogue was not saved; it is tried again");
             sleep(SAVE_PAUSE).await;
             shared.catalogue_changed.notify_one();
         }
+        pause = SAVE_DELAY.max(began.elapsed() * SAVED_PART);
     }
 }
 
@@ -261,7 +266,7 @@ async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
     let (to, shared) = (path.clone(), Arc::clone(shared));
     let saved = tokio::task::spawn_blocking(move || {
         let _alone = shared.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = snapshot::rows(&shared.catalogue());
+        let rows = snapshot::rows(|| shared.catalogue());
         snapshot::save(&rows, &to)
     });
     saved

@@ -19,8 +19,8 @@ use swarm_proto::announce::Reach;
 use swarm_proto::id::InfoHash;
 use swarm_proto::limits;
 use swarm_proto::native::{
-    CatalogueEntry, CatalogueFile, Name, Online, PeerList, Publication, Refusal, RefusalCode, Request, Response, Serve,
-    Serving, Session, Stop, Token, TorrentKey, VERSION,
+    CatalogueEntry, CatalogueFile, ListQuery, Name, Online, PeerList, Publication, Refusal, RefusalCode, Request,
+    Response, Serve, Serving, Session, Stop, Token, TorrentKey, VERSION,
 };
 use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};
 
@@ -29,6 +29,8 @@ pub(crate) const FULL_RETRY_S: u32 = 60;
 
 /// A publication costs its reader and the disk as much as so many announces.
 const PUBLICATION_COST: u32 = 10;
+/// A search looks at very many names.
+const SEARCH_COST: u32 = 5;
 
 /// What happens to the connection behind an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,7 +100,7 @@ impl PeerSession {
             Request::Stop(stop) => self.stop(&peer, &stop),
             Request::Peers { info_hash, num_want } => Ok(Response::Peers(self.peers(&peer, info_hash, num_want))),
             Request::File { key, num_want } => self.file(&peer, &key, num_want),
-            Request::List { prefix, after, limit } => Ok(self.list(&prefix, after.as_ref(), limit)),
+            Request::List(query) => self.list(&query).await,
             Request::Alive | Request::Online(_) => Ok(Response::Alive),
         };
         (answer, After::Continue)
@@ -227,11 +229,16 @@ impl PeerSession {
         Ok(Response::File(CatalogueFile { entry, metainfo, peers: list(reply).peers }))
     }
 
-    fn list(&self, prefix: &str, after: Option<&Name>, limit: Option<u32>) -> Response {
-        let limit = limit.map_or(limits::NATIVE_PAGE, |limit| limits::NATIVE_PAGE.min(limit as usize));
-        let (page, more) = self.shared.page(prefix, after, limit);
+    async fn list(&self, query: &ListQuery) -> Result<Response, Refusal> {
+        let limit = query.limit.map_or(limits::NATIVE_PAGE, |limit| limits::NATIVE_PAGE.min(limit as usize));
+        if !query.contains.is_empty() {
+            self.shared.store.admit(Instant::now(), self.remote, SEARCH_COST - 1).map_err(refused)?;
+            let (page, next) = self.shared.search(query, limit).await;
+            return Ok(Response::List(page, next));
+        }
+        let (page, more) = self.shared.page(&query.prefix, query.after.as_ref(), limit);
         let next = page.last().filter(|_| more).map(|entry| entry.name.clone());
-        Response::List(page, next)
+        Ok(Response::List(page, next))
     }
 
     fn end_torrents(&mut self) {

@@ -1,16 +1,19 @@
 //! What all connections of a tracker share.
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Entry};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::registry::Registry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use swarm_proto::native::{CatalogueEntry, Name};
+use swarm_proto::limits;
+use swarm_proto::native::{CatalogueEntry, ListQuery, Name, fold};
 use swarm_tracker_core::Store;
 use tokio::sync::{Notify, Semaphore};
 
 /// Metainfos that are read at the same time; reading one may take twenty times its size.
 const METAINFO_READERS: usize = 2;
+/// Names that a search looks at under one hold of the catalogue: some 50 µs.
+const SEARCH_SLICE: usize = 500;
 /// Unit of the budget for large frames, in bytes.
 pub(crate) const BUDGET_UNIT: usize = 1_024;
 
@@ -55,24 +58,50 @@ impl Shared {
         u32::try_from(self.store.config().interval.as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// A page of the names that match a query with `contains`, and behind which name to go on. The names that a request looks at
+    /// are bounded, and the catalogue is given back every few of them, so that a search costs others next to nothing.
+    pub(crate) async fn search(&self, query: &ListQuery, limit: usize) -> (Vec<CatalogueEntry>, Option<Name>) {
+        let (wanted, mut after) = (fold(&query.contains), query.after.clone());
+        let mut page = Vec::new();
+        for _ in 0..limits::NATIVE_SEARCHED_NAMES / SEARCH_SLICE {
+            let (found, seen) = {
+                let catalogue = self.catalogue();
+                let (rows, seen) =
+                    catalogue.search(&query.prefix, &wanted, after.as_ref(), limit - page.len(), SEARCH_SLICE);
+                (rows.into_iter().map(listed).collect::<Vec<_>>(), seen.cloned())
+            };
+            page.extend(found);
+            after = seen;
+            if after.is_none() || page.len() >= limit {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.count(&mut page);
+        (page, after)
+    }
+
     /// A page of the catalogue with the counts of the swarms, and whether there is more.
     pub(crate) fn page(&self, prefix: &str, after: Option<&Name>, limit: usize) -> (Vec<CatalogueEntry>, bool) {
-        let entry = |(name, entry): (&Name, &crate::catalogue::Entry)| CatalogueEntry {
-            name: name.clone(),
-            size: entry.size,
-            info_hash: entry.info_hash,
-            complete: 0,
-            incomplete: 0,
-        };
         let (mut page, more) = {
             let catalogue = self.catalogue();
             let (page, more) = catalogue.page(prefix, after, limit);
-            (page.into_iter().map(entry).collect::<Vec<_>>(), more)
+            (page.into_iter().map(listed).collect::<Vec<_>>(), more)
         };
-        for entry in &mut page {
+        self.count(&mut page);
+        (page, more)
+    }
+
+    /// Writes the counts of the swarms into a page.
+    fn count(&self, page: &mut [CatalogueEntry]) {
+        for entry in page {
             let counts = self.store.scrape(&[entry.info_hash]).first().copied().unwrap_or_default();
             (entry.complete, entry.incomplete) = (counts.complete, counts.incomplete);
         }
-        (page, more)
     }
+}
+
+/// An entry as it is listed, without counts.
+fn listed((name, entry): (&Name, &Entry)) -> CatalogueEntry {
+    CatalogueEntry { name: name.clone(), size: entry.size, info_hash: entry.info_hash, complete: 0, incomplete: 0 }
 }

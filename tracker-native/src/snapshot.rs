@@ -4,12 +4,13 @@
 //! publishing network as IPv6 (16; IPv4 mapped), length of the metainfo (4), metainfo. Info hash and size are read from the
 //! metainfo again.
 
-use crate::catalogue::{Catalogue, Entry, OwnerDigest};
+use crate::catalogue::{Catalogue, Entry, OwnerDigest, folded};
 use crate::config::Limits;
 use crate::network::Network;
 use bytes::Bytes;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Deref;
 use std::path::Path;
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::native::Name;
@@ -18,9 +19,23 @@ use swarm_tracker_core::{Sealed, SnapshotError, Writer};
 /// Bytes of an entry besides name and metainfo, and room for the longest name.
 const ENTRY_OVERHEAD: u64 = 512;
 
-/// What is to be saved; cheap to take, since the metainfo is shared.
-pub(crate) fn rows(catalogue: &Catalogue) -> Vec<(Name, Entry)> {
-    catalogue.entries().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+/// Entries that are taken under one hold of the catalogue: some 100 µs.
+const SLICE: usize = 500;
+
+/// What is to be saved; cheap to take, since the metainfo is shared. The catalogue is held for short times only, and may change
+/// in between: then it is saved again.
+pub(crate) fn rows<C: Deref<Target = Catalogue>>(catalogue: impl Fn() -> C) -> Vec<(Name, Entry)> {
+    let mut rows: Vec<(Name, Entry)> = Vec::new();
+    loop {
+        let catalogue = catalogue();
+        let (page, more) = catalogue.page("", rows.last().map(|(name, _)| name), SLICE);
+        let page: Vec<_> = page.into_iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        drop(catalogue);
+        rows.extend(page);
+        if !more {
+            return rows;
+        }
+    }
 }
 
 /// Writes the entries to `path`: first to a new file beside it, which then takes its place.
@@ -74,7 +89,8 @@ fn decode_entry(rest: &mut &[u8]) -> Result<(Name, Entry), &'static str> {
     let metainfo = Bytes::copy_from_slice(take(rest, length)?);
     let parsed = Metainfo::parse(metainfo.clone()).map_err(|_| "a bad metainfo")?;
     let (info_hash, size) = (parsed.info_hash(), parsed.geometry().total_length());
-    Ok((name, Entry { info_hash, size, metainfo, owner, publisher }))
+    let folded = folded(&name);
+    Ok((name, Entry { info_hash, size, metainfo, owner, publisher, folded }))
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], &'static str> {
@@ -101,7 +117,7 @@ mod tests {
         for (name, ip) in [("a", "192.0.2.1"), ("ü b", "2001:db8::1")] {
             catalogue.publish(candidate(name, 5), OWNER, Network::of(ip.parse().unwrap())).unwrap();
         }
-        save(&rows(&catalogue), path).unwrap();
+        save(&rows(|| &catalogue), path).unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 use common::{HASH, config, online, publication, serve, start, until};
 use std::time::Duration;
 use swarm_proto::id::InfoHash;
-use swarm_proto::native::{Publication, RefusalCode, Request, Response, Stop, Token, TrackerMessage};
+use swarm_proto::native::{ListQuery, Publication, RefusalCode, Request, Response, Stop, Token, TrackerMessage};
 use swarm_tracker_core::ChangeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -153,7 +153,7 @@ async fn a_peer_that_reads_nothing_is_dropped_and_holds_up_nobody() {
     }
     let stalled = tracker.online(2).await;
     let (reader, mut writer) = stalled.stream.into_split();
-    let list = Request::List { prefix: String::new(), after: None, limit: None };
+    let list = Request::List(ListQuery::default());
     let frame = swarm_proto::native::PeerMessage::Request(swarm_proto::native::RequestId(1), list).encode();
     // Asks for more than any socket buffer holds, until the tracker has had enough.
     while writer.write_all(&frame).await.is_ok() {}

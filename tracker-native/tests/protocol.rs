@@ -9,7 +9,8 @@ use std::time::Instant;
 use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::PeerId;
 use swarm_proto::native::{
-    CatalogueFile, Name, Publication, RefusalCode, Request, Response, Serve, Stop, Token, TorrentKey, TrackerMessage,
+    CatalogueFile, ListQuery, Name, Publication, RefusalCode, Request, Response, Serve, Stop, Token, TorrentKey,
+    TrackerMessage,
 };
 use swarm_tracker_core::{Dialect, StoreAnnounce};
 use swarm_tracker_native::{Console, ConsoleReply, LogRing};
@@ -129,12 +130,19 @@ async fn names_are_published_listed_fetched_and_owned() {
     assert_eq!(none.code, RefusalCode::NotFound);
 
     other.serve(serve(hash, 5)).await;
-    let list = Request::List { prefix: String::new(), after: None, limit: Some(1) };
+    let list = Request::List(ListQuery { limit: Some(1), ..ListQuery::default() });
     let Ok(Response::List(page, Some(next))) = other.ask(list).await else { panic!() };
     assert_eq!((page[0].name.as_str(), page[0].incomplete), ("a.iso", 1));
-    let list = Request::List { prefix: String::new(), after: Some(next), limit: None };
+    let list = Request::List(ListQuery { after: Some(next), ..ListQuery::default() });
     let Ok(Response::List(page, None)) = other.ask(list).await else { panic!() };
     assert_eq!(page[0].name.as_str(), "b.iso");
+
+    for (contains, found) in [("A.I", Some("a.iso")), (".ISO", Some("a.iso")), ("x", None)] {
+        let search = ListQuery { contains: contains.into(), limit: Some(1), ..ListQuery::default() };
+        let Ok(Response::List(page, next)) = other.ask(Request::List(search)).await else { panic!() };
+        assert_eq!(page.first().map(|entry| (entry.name.as_str(), entry.incomplete)), found.map(|name| (name, 1)));
+        assert_eq!(next.is_some(), contains == ".ISO", "another has it too");
+    }
 
     let guess = Request::Stop(Stop::Name(name("a.iso"), Token::new([0; 16])));
     assert_eq!(other.ask(guess).await.unwrap_err().code, RefusalCode::NotOwner);

@@ -148,6 +148,10 @@ pub(crate) struct ListArguments {
     #[arg(default_value = "")]
     pub(crate) prefix: String,
 
+    /// Only names with this in them, in upper or lower case.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) contains: String,
+
     /// Print one JSON object a line instead of a table.
     #[arg(long)]
     pub(crate) json: bool,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use swarm_engine::tracker::native;
 use swarm_proto::announce::TrackerError;
 use swarm_proto::id::InfoHash;
-use swarm_proto::native::{CatalogueEntry, Name, NativeUrl, Token};
+use swarm_proto::native::{CatalogueEntry, ListQuery, Name, NativeUrl, Token};
 
 /// An entry as `ls --json` prints it.
 #[derive(Serialize, Debug)]
@@ -30,18 +30,16 @@ struct ListedPeer {
 
 /// Lists the catalogue, page by page.
 pub(crate) async fn list(arguments: &ListArguments) -> Result<Exit, Failure> {
-    let mut after = None;
-    loop {
-        let page = native::list(&arguments.tracker, &arguments.prefix, after, None).await;
-        let (entries, next) = page.map_err(|error| failed(&arguments.tracker, error))?;
+    let ListArguments { tracker, prefix, contains, json } = arguments;
+    let query = ListQuery { prefix: prefix.clone(), contains: contains.clone(), ..ListQuery::default() };
+    let told = |error| failed(tracker, error);
+    let mut listing = native::Listing::open(tracker, query).await.map_err(told)?;
+    while let Some(entries) = listing.next().await.map_err(told)? {
         for entry in &entries {
-            if arguments.json { output::json(&Listed::new(entry))? } else { output::result(&row(entry))? }
-        }
-        match next {
-            Some(next) if !entries.is_empty() => after = Some(next),
-            _ => return Ok(Exit::Done),
+            if *json { output::json(&Listed::new(entry))? } else { output::result(&row(entry))? }
         }
     }
+    Ok(Exit::Done)
 }
 
 /// Publishes a metainfo. The token is kept before the tracker hears of it, so that no answer that is lost loses the name.
@@ -109,7 +107,8 @@ pub(crate) async fn peers(arguments: &PeersArguments) -> Result<Exit, Failure> {
 /// The torrent that a name stands for.
 async fn resolve(tracker: &NativeUrl, name: &Name) -> Result<InfoHash, Failure> {
     // Names are listed in order, so the one that is a prefix of others comes first.
-    let page = native::list(tracker, name.as_str(), None, Some(1)).await;
+    let query = ListQuery { prefix: name.as_str().to_owned(), limit: Some(1), ..ListQuery::default() };
+    let page = native::list(tracker, query).await;
     let (entries, _) = page.map_err(|error| failed(tracker, error))?;
     let entry = entries.first().filter(|entry| entry.name == *name);
     entry.map(|entry| entry.info_hash).ok_or_else(|| Failure::new(Exit::Network, format!("{tracker}: no such file")))

@@ -10,7 +10,7 @@ mod link;
 mod tests;
 mod wire;
 
-pub use catalogue::{fetch_file, fetch_metainfo, list, peers, publish, unpublish};
+pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, unpublish};
 
 use link::{Command, Link, Target};
 use std::collections::HashMap;

@@ -19,7 +19,7 @@ mod url;
 
 pub use frame::{Consequence, Decoded, Frame, HEADER_LENGTH, NativeError, Sender, decode, frame_length_limit};
 pub use name::{Name, NameError, Token};
-pub use request::{Online, PeerMessage, Publication, Request, RequestId, Serve, Stop, TorrentKey};
+pub use request::{ListQuery, Online, PeerMessage, Publication, Request, RequestId, Serve, Stop, TorrentKey, fold};
 pub use response::{
     CatalogueEntry, CatalogueFile, PeerChange, PeerList, Refusal, RefusalCode, Response, Serving, Session,
     TrackerMessage,

@@ -48,14 +48,7 @@ pub enum Request {
         num_want: Option<u32>,
     },
     /// `L`: a page of the catalogue, in the order of the names' bytes.
-    List {
-        /// Only names that start with this.
-        prefix: String,
-        /// Only names behind this one: the `next` of the page before.
-        after: Option<Name>,
-        /// Entries wanted; the tracker decides where there is none.
-        limit: Option<u32>,
-    },
+    List(ListQuery),
     /// `A` with an id: answered at once.
     Alive,
 }
@@ -73,6 +66,33 @@ pub struct Online {
     pub lowest_version: u16,
     /// Name and version of the program, for the tracker's log; made printable.
     pub client: Option<String>,
+}
+
+/// Which entries of the catalogue are wanted; all of them by default.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ListQuery {
+    /// Only names that start with this.
+    pub prefix: String,
+    /// Only names with this in them, in upper or lower case; see [`ListQuery::contains`].
+    pub contains: String,
+    /// Only names behind this one: the `next` of the page before.
+    pub after: Option<Name>,
+    /// Entries wanted; the tracker decides where there is none.
+    pub limit: Option<u32>,
+}
+
+impl ListQuery {
+    /// Whether a name starts with the prefix and has the text in it.
+    pub fn matches(&self, name: &Name) -> bool {
+        name.as_str().starts_with(&self.prefix)
+            && (self.contains.is_empty() || fold(name.as_str()).contains(&fold(&self.contains)))
+    }
+}
+
+/// A text in lower case, character by character: what a search of the catalogue compares. What surrounds a character does not
+/// matter, so a part of a text is folded to a part of the folded text.
+pub fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Progress of one torrent, as in an announce (BEP 3), and perhaps its publication.
@@ -188,7 +208,7 @@ impl Request {
             Self::Stop(_) => b'X',
             Self::Peers { .. } => b'P',
             Self::File { .. } => b'G',
-            Self::List { .. } => b'L',
+            Self::List(_) => b'L',
             Self::Alive => b'A',
         }
     }
@@ -216,8 +236,9 @@ impl Request {
                 }
                 put("num_want", num_want.map(Item::from));
             }
-            Self::List { prefix, after, limit } => {
+            Self::List(ListQuery { prefix, contains, after, limit }) => {
                 put("prefix", (!prefix.is_empty()).then(|| prefix.as_str().into()));
+                put("contains", (!contains.is_empty()).then(|| contains.as_str().into()));
                 put("after", after.as_ref().map(|after| after.as_str().into()));
                 put("limit", limit.map(Item::from));
             }
@@ -312,8 +333,15 @@ fn parse_file(fields: Fields<'_>) -> Result<Request, FieldError> {
 fn parse_list(fields: Fields<'_>) -> Result<Request, FieldError> {
     let expected = format!("UTF-8 text of at most {} bytes", limits::NATIVE_NAME_LENGTH);
     let fits = |text: &&str| text.len() <= limits::NATIVE_NAME_LENGTH;
-    let prefix = fields.read("prefix", &expected, |value| value.as_str().filter(fits))?.unwrap_or_default();
-    Ok(Request::List { prefix: prefix.to_owned(), after: parse_name(fields, "after")?, limit: fields.number("limit")? })
+    let text =
+        |key| Ok(fields.read(key, &expected, |value| value.as_str().filter(fits))?.unwrap_or_default().to_owned());
+    let (prefix, contains) = (text("prefix")?, text("contains")?);
+    Ok(Request::List(ListQuery {
+        prefix,
+        contains,
+        after: parse_name(fields, "after")?,
+        limit: fields.number("limit")?,
+    }))
 }
 
 pub(super) fn parse_name(fields: Fields<'_>, key: &'static str) -> Result<Option<Name>, FieldError> {

@@ -48,8 +48,13 @@ fn every_request() -> Vec<PeerMessage> {
         Request::Peers { info_hash: None, num_want: None },
         Request::File { key: TorrentKey::Name(name("x y")), num_want: None },
         Request::File { key: TorrentKey::InfoHash(HASH), num_want: Some(1) },
-        Request::List { prefix: "pre/".into(), after: Some(name("z")), limit: Some(5) },
-        Request::List { prefix: String::new(), after: None, limit: None },
+        Request::List(ListQuery {
+            prefix: "pre/".into(),
+            contains: "\u{df}x".into(),
+            after: Some(name("z")),
+            limit: Some(5),
+        }),
+        Request::List(ListQuery::default()),
         Request::Alive,
     ];
     let mut messages: Vec<_> =
@@ -178,6 +183,29 @@ fn keys_of_later_versions_and_unsorted_bodies_are_taken() {
 }
 
 #[test]
+fn a_search_takes_upper_for_lower_case_and_parts_for_parts() {
+    let query = |prefix: &str, contains: &str| ListQuery {
+        prefix: prefix.into(),
+        contains: contains.into(),
+        ..ListQuery::default()
+    };
+    for (prefix, contains, good) in [
+        ("", "", true),
+        ("Not", "", true),
+        ("not", "", false),
+        ("", "TES.\u{d6}", true),
+        ("N", "\u{f6}", true),
+        ("", "o\u{308}", false),
+        ("", "esx", false),
+    ] {
+        assert_eq!(query(prefix, contains).matches(&name("Notes.\u{f6}l")), good, "{prefix:?} {contains:?}");
+    }
+    // A final sigma is one whatever stands behind it.
+    assert!(query("", "\u{39f}\u{3a3}").matches(&name("\u{39f}\u{3a3}.txt")));
+    assert!(query("", "\u{39f}\u{3a3}.").matches(&name("\u{39f}\u{3a3}.txt")));
+}
+
+#[test]
 fn what_a_tracker_says_is_made_safe_to_print() {
     let frame = Frame { opcode: b'N', body: "d4:codei999e4:text9:\x1b[2J\n\u{202e}xe".as_bytes() };
     let refusal = Refusal::new(RefusalCode::Other(999), ".[2J..x");
@@ -284,12 +312,15 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
         Request::Stop(Stop::Name(name("notes.txt"), token)),
         Request::Peers { info_hash: Some(hash), num_want: Some(10) },
         Request::File { key: TorrentKey::Name(name("notes.txt")), num_want: None },
-        Request::List { prefix: "n".into(), after: None, limit: Some(10) },
+        Request::List(ListQuery { prefix: "n".into(), limit: Some(10), ..ListQuery::default() }),
         Request::Alive,
     ];
     let mut from_peer: Vec<_> =
         (1..).zip(requests).map(|(id, request)| PeerMessage::Request(RequestId(id), request)).collect();
     from_peer.push(PeerMessage::Acknowledge(7));
+    // What came later stands beside its kind, under the ids that follow.
+    let search = Request::List(ListQuery { contains: "TES".into(), ..ListQuery::default() });
+    from_peer.insert(9, PeerMessage::Request(RequestId(11), search));
     let entry = CatalogueEntry { name: name("notes.txt"), size: 5, info_hash: hash, complete: 1, incomplete: 1 };
     let list = |peers: &[SocketAddr]| PeerList { complete: 1, incomplete: 1, peers: peers.to_vec() };
     let peers = addresses();

@@ -8,8 +8,8 @@ use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, NATIVE_METAINFO_LENGTH, NATIVE_PEERS};
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::native::{
-    CatalogueEntry, CatalogueFile, Name, NativeUrl, PeerList, PeerMessage, Publication, Request, RequestId, Response,
-    Serve, Stop, Token, TorrentKey, TrackerMessage,
+    CatalogueEntry, CatalogueFile, ListQuery, Name, NativeUrl, PeerList, PeerMessage, Publication, Request, RequestId,
+    Response, Serve, Stop, Token, TorrentKey, TrackerMessage,
 };
 use tokio::time::timeout;
 
@@ -18,20 +18,63 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// For one with a metainfo in it.
 const METAINFO_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A page of the catalogue: entries whose names start with `prefix` and stand behind `after`, and what to give as `after` for
-/// the next page.
+/// A page of the catalogue: entries that match, and what to give as `after` for the next page. A page may be empty and yet
+/// not the last one.
 ///
 /// # Errors
 /// [`TrackerError`].
-pub async fn list(
-    tracker: &NativeUrl,
-    prefix: &str,
-    after: Option<Name>,
-    limit: Option<u32>,
-) -> Result<(Vec<CatalogueEntry>, Option<Name>), TrackerError> {
-    match ask(tracker, Request::List { prefix: prefix.to_owned(), after, limit }, TIMEOUT).await? {
-        Response::List(entries, next) => Ok((entries, next)),
-        _ => Err(odd_answer()),
+pub async fn list(tracker: &NativeUrl, query: ListQuery) -> Result<(Vec<CatalogueEntry>, Option<Name>), TrackerError> {
+    Listing::open(tracker, query).await?.page().await
+}
+
+/// Pages through the catalogue over one connection, which ends with it.
+#[derive(Debug)]
+pub struct Listing {
+    wire: Wire,
+    query: ListQuery,
+    next: u32,
+    done: bool,
+}
+
+impl Listing {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`TrackerError`].
+    pub async fn open(tracker: &NativeUrl, query: ListQuery) -> Result<Self, TrackerError> {
+        let mut wire = Wire::connect(&tracker.authority(), NATIVE_FRAME_LENGTH).await?;
+        wire.go_online(PeerId::new(rand::random()), 0).await?;
+        Ok(Self { wire, query, next: 1, done: false })
+    }
+
+    /// The entries of the next page, perhaps none; `None` behind the last page.
+    ///
+    /// # Errors
+    /// [`TrackerError`].
+    pub async fn next(&mut self) -> Result<Option<Vec<CatalogueEntry>>, TrackerError> {
+        if self.done {
+            return Ok(None);
+        }
+        let (entries, next) = self.page().await?;
+        // A tracker that does not go forward would be asked for ever.
+        self.done = next.is_none() || next <= self.query.after;
+        self.query.after = next;
+        Ok(Some(entries))
+    }
+
+    async fn page(&mut self) -> Result<(Vec<CatalogueEntry>, Option<Name>), TrackerError> {
+        let id = RequestId(self.next);
+        self.next = self.next.wrapping_add(1);
+        let asked = converse(&mut self.wire, id, Request::List(self.query.clone()));
+        let answer = timeout(TIMEOUT, asked).await;
+        match answer.unwrap_or(Err(TrackerError::TimedOut(TIMEOUT)))? {
+            Response::List(mut entries, next) => {
+                // A tracker that knows nothing of `contains` lists all.
+                entries.retain(|entry| self.query.matches(&entry.name));
+                Ok((entries, next))
+            }
+            _ => Err(odd_answer()),
+        }
     }
 }
 
@@ -114,19 +157,23 @@ async fn ask(tracker: &NativeUrl, request: Request, patience: Duration) -> Resul
         let longest = NATIVE_METAINFO_LENGTH + NATIVE_FRAME_LENGTH;
         let mut wire = Wire::connect(&tracker.authority(), longest).await?;
         wire.go_online(PeerId::new(rand::random()), 0).await?;
-        let asked = RequestId(1);
-        wire.send(&PeerMessage::Request(asked, request)).await?;
-        loop {
-            match wire.receive().await? {
-                TrackerMessage::Response(id, response) if id == asked => return Ok(response),
-                TrackerMessage::Refused(_, refusal) => return Err(refused(refusal)),
-                TrackerMessage::Ping(ping) => wire.send(&PeerMessage::Acknowledge(ping)).await?,
-                TrackerMessage::Push(_) => {}
-                TrackerMessage::Response(..) => return Err(odd_answer()),
-            }
-        }
+        converse(&mut wire, RequestId(1), request).await
     };
     timeout(patience, talk).await.unwrap_or(Err(TrackerError::TimedOut(patience)))
+}
+
+/// One question over a connection that has no other under way.
+async fn converse(wire: &mut Wire, asked: RequestId, request: Request) -> Result<Response, TrackerError> {
+    wire.send(&PeerMessage::Request(asked, request)).await?;
+    loop {
+        match wire.receive().await? {
+            TrackerMessage::Response(id, response) if id == asked => return Ok(response),
+            TrackerMessage::Refused(_, refusal) => return Err(refused(refusal)),
+            TrackerMessage::Ping(ping) => wire.send(&PeerMessage::Acknowledge(ping)).await?,
+            TrackerMessage::Push(_) => {}
+            TrackerMessage::Response(..) => return Err(odd_answer()),
+        }
+    }
 }
 
 fn info_hash_of(metainfo: &Bytes) -> Result<InfoHash, TrackerError> {
