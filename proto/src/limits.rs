@@ -81,6 +81,18 @@ pub const NATIVE_TOKENS: usize = 4_096;
 /// Bytes of a name in the catalogue: what a file name may have.
 pub const NATIVE_NAME_LENGTH: usize = 255;
 
+/// Bytes of a person's name at a native tracker: it stands in front of every line of a chat.
+pub const NATIVE_PERSON_LENGTH: usize = 64;
+
+/// Bytes of an Ed25519 signature.
+pub const SIGNATURE_LENGTH: usize = 64;
+
+/// Bytes of a message that a native tracker relays between two peers: a chat's longest with its signature and room to spare.
+pub const NATIVE_RELAYED_LENGTH: usize = 8 * 1024;
+
+/// Bytes of a native frame with such a message, header included.
+pub const NATIVE_RELAY_FRAME_LENGTH: usize = 12 * 1024;
+
 /// Characters of a native refusal's text, and of a client's name: a line on a terminal.
 pub const NATIVE_TEXT_LENGTH: usize = 250;
 

@@ -1,6 +1,7 @@
 //! Our client of native trackers against our native tracker, alone and beside an HTTP tracker over the same store.
 
 use bytes::Bytes;
+use ed25519_dalek::{Signer, SigningKey};
 use sha1::{Digest, Sha1};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use swarm_engine::source::load_metainfo;
 use swarm_engine::tracker::{Trackers, native};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_proto::native::{ListQuery, Name, NativeUrl, Token};
+use swarm_proto::native::{ListQuery, Name, NativeUrl, PersonKey, PersonName, PersonQuery, Relayed, Token};
 use swarm_proto::swarm::AnnounceJob;
 use swarm_tracker_core::{Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
@@ -77,12 +78,16 @@ impl Peer {
         Self { port, trackers: Trackers::new(), sender, pushed }
     }
 
-    async fn announce(&self, url: &str, left: u64, event: AnnounceEvent) -> Result<AnnounceReply, TrackerError> {
+    fn peer_id(&self) -> PeerId {
         let mut peer_id = [b'p'; 20];
         peer_id[..2].copy_from_slice(&self.port.to_be_bytes());
+        PeerId(peer_id)
+    }
+
+    async fn announce(&self, url: &str, left: u64, event: AnnounceEvent) -> Result<AnnounceReply, TrackerError> {
         let announce = Announce {
             info_hash: TORRENT,
-            peer_id: PeerId(peer_id),
+            peer_id: self.peer_id(),
             port: self.port,
             uploaded: 0,
             downloaded: 0,
@@ -252,4 +257,48 @@ async fn two_hundred_peers_meet() {
     last.hears_of(1001).await;
     until(|| tracker.store.stats().peers == 2).await;
     tracker.stop().await;
+}
+
+#[tokio::test]
+async fn names_of_people_are_registered_looked_up_and_given_back() {
+    let tracker = Tracker::fresh();
+    let url: NativeUrl = tracker.url().parse().unwrap();
+    let secret = SigningKey::from_bytes(&[7; 32]);
+    let key = PersonKey(secret.verifying_key().to_bytes());
+    let sign = |text: &[u8]| secret.sign(text).to_bytes();
+    let ann = PersonName::new("Ann").unwrap();
+    let lifetime = native::register_name(&url, &ann, key, sign).await.unwrap();
+    assert_eq!(lifetime, Duration::from_secs(180 * 86_400));
+    let found = native::lookup_name(&url, PersonQuery::Name(PersonName::new("ANN").unwrap())).await.unwrap();
+    assert_eq!((&found.person, found.key), (&ann, key));
+    let forged = native::register_name(&url, &ann, PersonKey([9; 32]), sign).await;
+    assert!(matches!(forged, Err(TrackerError::Refused { .. })), "{forged:?}");
+    native::release_name(&url, &ann, key, sign).await.unwrap();
+    let gone = native::lookup_name(&url, PersonQuery::Key(key)).await;
+    assert!(matches!(gone, Err(TrackerError::Refused { .. })), "{gone:?}");
+    let closed = native::shut_down(&url, b"0123456789abcdef").await;
+    assert!(matches!(closed, Err(TrackerError::Refused { .. })), "{closed:?}");
+}
+
+#[tokio::test]
+async fn peers_that_cannot_reach_each_other_talk_over_the_tracker() {
+    let tracker = Tracker::fresh();
+    let (ann, bob) = (Peer::new(1001), Peer::new(1002));
+    let mut heard = bob.trackers.native().relayed(TORRENT);
+    ann.start(&tracker.url(), 5).await;
+    let message = |port| Relayed {
+        info_hash: TORRENT,
+        peer: SocketAddr::from((ANYWHERE.0, port)),
+        data: Bytes::from_static(b"hello"),
+    };
+    let ann_url = tracker.url();
+    let say = |port| ann.trackers.native().relay(&ann_url, ann.peer_id(), ann.port, message(port));
+    assert!(matches!(say(1002).await, Err(TrackerError::Refused { .. })), "bob is not there yet");
+    bob.start(&tracker.url(), 5).await;
+    assert_eq!(say(1002).await, Ok(()));
+    let relayed = tokio::time::timeout(PATIENCE, heard.recv()).await.expect("a message").unwrap();
+    assert_eq!((relayed.from.port(), &relayed.data[..]), (1001, &b"hello"[..]));
+    assert_eq!(relayed.tracker, tracker.address.to_string());
+    let elsewhere = ann.trackers.native().relay("native://127.0.0.1:1", ann.peer_id(), ann.port, message(1002)).await;
+    assert!(matches!(elsewhere, Err(TrackerError::Unreachable(_))), "{elsewhere:?}");
 }

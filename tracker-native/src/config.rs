@@ -1,5 +1,6 @@
 //! What an operator can set, and the timings of the protocol.
 
+use crate::admin::AdminToken;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// File that keeps the catalogue over a restart; `None` keeps it in memory only.
     pub catalogue_file: Option<PathBuf>,
+    /// File that keeps the names of people over a restart; `None` keeps them in memory only.
+    pub people_file: Option<PathBuf>,
+    /// Whoever knows it may close the tracker; without one nobody may.
+    pub admin_token: Option<AdminToken>,
     /// How long changes of a swarm are collected before they are pushed; at most 20 ms by the protocol.
     pub push_delay: Duration,
     /// What the tracker takes before it says that it is full.
@@ -34,6 +39,10 @@ pub struct Limits {
     pub names_per_network: usize,
     /// Bytes of metainfo in the catalogue.
     pub catalogue_bytes: u64,
+    /// People with a name, and those of them who registered from one IPv4 address or one IPv6 /64 network.
+    pub people: usize,
+    /// See above.
+    pub people_per_network: usize,
     /// Bytes of frames over 64 KiB that are received or sent at the same time.
     pub large_frame_bytes: usize,
     /// Pushes that wait for one connection; more are dropped.
@@ -68,6 +77,8 @@ impl Config {
         Self {
             listen,
             catalogue_file: None,
+            people_file: None,
+            admin_token: None,
             push_delay: Duration::from_millis(5),
             limits: Limits::default(),
             deadlines: Deadlines::default(),
@@ -84,6 +95,8 @@ impl Default for Limits {
             names: 100_000,
             names_per_network: 10_000,
             catalogue_bytes: 256 * 1024 * 1024,
+            people: 100_000,
+            people_per_network: 1_000,
             large_frame_bytes: 128 * 1024 * 1024,
             queued_pushes: 64,
             push_fan_out: 1_000,

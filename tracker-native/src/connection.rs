@@ -357,6 +357,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::config::{Config, Limits};
+    use crate::people::{People, PeopleLimits};
     use swarm_tracker_core::{Store, StoreConfig};
     use tokio::net::TcpListener;
 
@@ -368,7 +369,8 @@ mod tests {
         let stream = TcpStream::connect(address).await.unwrap();
         let store = Arc::new(Store::new(StoreConfig::default(), std::time::Instant::now()));
         let catalogue = Catalogue::new(Limits::default());
-        let shared = Arc::new(Shared::new(Config::new(address), store, catalogue));
+        let people = People::new(PeopleLimits { people: 1, of_network: 1 });
+        let shared = Arc::new(Shared::new(Config::new(address), store, catalogue, people));
         let registration = shared.registry.register(address).unwrap();
         let mailbox = Arc::new(Mailbox::new(1));
         let session = PeerSession::new(Arc::clone(&shared), registration, address, Arc::clone(&mailbox));

@@ -6,12 +6,14 @@
 
 use crate::mailbox::Mailbox;
 use crate::registry::ConnectionKey;
+use bytes::Bytes;
 use rand::seq::IteratorRandom;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use swarm_proto::announce::Reach;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal, StoreReply};
 
@@ -24,6 +26,15 @@ pub(crate) struct Subscriber {
     pub(crate) connection: ConnectionKey,
     pub(crate) peer_id: PeerId,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// It takes messages of other peers.
+    pub(crate) relay: bool,
+}
+
+/// Why a message is not handed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotRelayed {
+    NoSuchPeer,
+    Busy,
 }
 
 /// A connection that serves a torrent.
@@ -79,6 +90,24 @@ impl Hub {
         }
     }
 
+    /// Hands a message to the peer at `to`, if it is one of whom the peer at `from` may be told and wants messages.
+    pub(crate) fn relay(
+        &self,
+        info_hash: &InfoHash,
+        from: SocketAddr,
+        to: SocketAddr,
+        message: Bytes,
+    ) -> Result<(), NotRelayed> {
+        let mailbox = {
+            let shard = self.shard(info_hash);
+            let receiver = shard.get(info_hash).and_then(|subscribers| subscribers.get(&to));
+            let known = |subscription: &&Subscription| subscription.subscriber.relay && from != to;
+            let receiver = receiver.filter(known).filter(|_| Reach::of(to.ip()) >= Reach::of(from.ip()));
+            Arc::clone(&receiver.ok_or(NotRelayed::NoSuchPeer)?.subscriber.mailbox)
+        };
+        if mailbox.put_relayed(message) { Ok(()) } else { Err(NotRelayed::Busy) }
+    }
+
     /// How many subscribe to a torrent.
     pub(crate) fn members(&self, info_hash: &InfoHash) -> usize {
         self.shard(info_hash).get(info_hash).map_or(0, HashMap::len)
@@ -124,7 +153,7 @@ mod tests {
         };
         let subscriber = |key| {
             let mailbox = Arc::new(Mailbox::new(1));
-            Subscriber { connection: ConnectionKey(key), peer_id: announce.peer_id, mailbox }
+            Subscriber { connection: ConnectionKey(key), peer_id: announce.peer_id, mailbox, relay: false }
         };
         let (old, new) = (subscriber(1), subscriber(99));
         hub.serve(&announce, &old).unwrap();

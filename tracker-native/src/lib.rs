@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod catalogue;
 mod changes;
 mod config;
@@ -28,13 +29,16 @@ mod hub;
 mod log_ring;
 mod mailbox;
 mod network;
+mod people;
 mod pusher;
 mod registry;
 mod server;
 mod session;
 mod shared;
 mod snapshot;
+mod social;
 
+pub use admin::AdminToken;
 pub use config::{Config, Deadlines, Limits};
 pub use console::{Console, ConsoleReply};
 pub use log_ring::LogRing;

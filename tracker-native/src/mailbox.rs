@@ -36,8 +36,17 @@ impl Mailbox {
 
     /// Puts a frame in, if there is room.
     pub(crate) fn put(&self, frame: Bytes) -> bool {
+        self.put_within(frame, self.most, MOST_BYTES)
+    }
+
+    /// Puts a message of another peer in, if half of the room is free: what others say must not push out what the tracker says.
+    pub(crate) fn put_relayed(&self, frame: Bytes) -> bool {
+        self.put_within(frame, self.most.div_ceil(2), MOST_BYTES / 2)
+    }
+
+    fn put_within(&self, frame: Bytes, frames: usize, bytes: usize) -> bool {
         let mut queue = self.queue();
-        if queue.frames.len() >= self.most || queue.bytes + frame.len() > MOST_BYTES {
+        if queue.frames.len() >= frames || queue.bytes + frame.len() > bytes {
             return false;
         }
         queue.bytes += frame.len();
@@ -73,6 +82,9 @@ mod tests {
         assert!(!mailbox.put(Bytes::from_static(b"c")));
         mailbox.filled().await;
         assert_eq!(mailbox.take(), ["a", "b"]);
+        assert!(mailbox.put_relayed(Bytes::from_static(b"a")) && !mailbox.put_relayed(Bytes::from_static(b"b")));
+        assert_eq!(mailbox.take().len(), 1);
+        assert!(!mailbox.put_relayed(Bytes::from(vec![0; MOST_BYTES / 2 + 1])));
         assert!(!mailbox.put(Bytes::from(vec![0; MOST_BYTES + 1])));
         assert!(mailbox.put(Bytes::from(vec![0; MOST_BYTES])));
         assert!(!mailbox.put(Bytes::from_static(b"d")));

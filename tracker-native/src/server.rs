@@ -4,6 +4,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::mailbox::Mailbox;
+use crate::people::{self, People, PeopleLimits, today};
 use crate::pusher::{observe, push_changes};
 use crate::registry::ConnectedPeer;
 use crate::session::{FULL_RETRY_S, PeerSession};
@@ -96,8 +97,13 @@ impl NativeTracker {
             Some(path) => snapshot::load(path, config.limits)?,
             None => Catalogue::new(config.limits),
         };
+        let limits = PeopleLimits { people: config.limits.people, of_network: config.limits.people_per_network };
+        let people = match &config.people_file {
+            Some(path) => People::load(path, limits, today())?,
+            None => People::new(limits),
+        };
         let changes = observe(&store);
-        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, store, catalogue)), changes })
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, store, catalogue, people)), changes })
     }
 
     /// Where the tracker listens.
@@ -110,7 +116,7 @@ impl NativeTracker {
         Handle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Serves until `shutdown` is ready, tells the peers, and saves the catalogue. The swarms stay in the store.
+    /// Serves until `shutdown` is ready or the admin asks for the end, tells the peers, and saves the catalogue. The swarms stay in the store.
     ///
     /// # Errors
     /// The catalogue could not be saved at the end. Saves that fail before are logged and tried again.
@@ -125,11 +131,14 @@ impl NativeTracker {
         background.spawn(keep_running("pushing", push));
         let kept = Arc::clone(&shared);
         background.spawn(keep_running("saving the catalogue", move || keep_saved(Arc::clone(&kept))));
+        let kept = Arc::clone(&shared);
+        background.spawn(keep_running("saving the people", move || keep_people(Arc::clone(&kept))));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
+                () = shared.shutdown.notified() => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, remote)) => accept(stream, remote, &shared, &closing, &mut connections),
                     Err(error) => pause_unless_aborted(&error).await,
@@ -145,6 +154,7 @@ impl NativeTracker {
         }
         background.shutdown().await;
         tracing::info!(address = %local_addr, "native tracker has closed");
+        save_people(&shared).await?;
         save(&shared).await
     }
 }
@@ -258,6 +268,32 @@ async fn keep_saved(shared: Arc<Shared>) {
         }
         pause = SAVE_DELAY.max(began.elapsed() * SAVED_PART);
     }
+}
+
+async fn keep_people(shared: Arc<Shared>) {
+    loop {
+        shared.people_changed.notified().await;
+        sleep(SAVE_DELAY).await;
+        if let Err(error) = save_people(&shared).await {
+            tracing::error!(%error, "the names of people were not saved; it is tried again");
+            sleep(SAVE_PAUSE).await;
+            shared.people_changed.notify_one();
+        }
+    }
+}
+
+/// Saves the names of people, if they have a file.
+async fn save_people(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
+    let Some(path) = shared.config.people_file.clone() else { return Ok(()) };
+    let (to, shared) = (path.clone(), Arc::clone(shared));
+    let saved = tokio::task::spawn_blocking(move || {
+        let _alone = shared.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoded = shared.people().encoded();
+        people::save(&encoded, &to)
+    });
+    saved
+        .await
+        .unwrap_or_else(|error| Err(SnapshotError::Io { operation: "write the people", path, source: error.into() }))
 }
 
 /// Saves the catalogue as it is when its turn comes, if it has a file.

@@ -9,6 +9,7 @@ use crate::mailbox::Mailbox;
 use crate::network::Network;
 use crate::registry::{ConnectedPeer, Registration};
 use crate::shared::Shared;
+use crate::social::RelayAllowance;
 use bytes::Bytes;
 use rand::seq::SliceRandom;
 use std::collections::HashSet;
@@ -19,8 +20,8 @@ use swarm_proto::announce::Reach;
 use swarm_proto::id::InfoHash;
 use swarm_proto::limits;
 use swarm_proto::native::{
-    CatalogueEntry, CatalogueFile, ListQuery, Name, Online, PeerList, Publication, Refusal, RefusalCode, Request,
-    Response, Serve, Serving, Session, Stop, Token, TorrentKey, VERSION,
+    CatalogueEntry, CatalogueFile, Challenge, ListQuery, Name, Online, PeerList, Publication, Refusal, RefusalCode,
+    Request, Response, Serve, Serving, Session, Stop, Token, TorrentKey, VERSION,
 };
 use swarm_tracker_core::{DEFAULT_PEERS, Dialect, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};
 
@@ -42,12 +43,14 @@ pub(crate) enum After {
 /// A connected peer.
 #[derive(Debug)]
 pub(crate) struct PeerSession {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     registration: Registration,
-    remote: IpAddr,
+    pub(crate) remote: IpAddr,
     mailbox: Arc<Mailbox>,
     online: Option<OnlinePeer>,
     torrents: HashSet<InfoHash>,
+    pub(crate) challenge: Option<Challenge>,
+    pub(crate) relays: RelayAllowance,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +67,8 @@ impl PeerSession {
         mailbox: Arc<Mailbox>,
     ) -> Self {
         let remote = remote.ip().to_canonical();
-        Self { shared, registration, remote, mailbox, online: None, torrents: HashSet::new() }
+        let relays = RelayAllowance::new(Instant::now());
+        Self { shared, registration, remote, mailbox, online: None, torrents: HashSet::new(), challenge: None, relays }
     }
 
     pub(crate) fn is_online(&self) -> bool {
@@ -101,6 +105,10 @@ impl PeerSession {
             Request::Peers { info_hash, num_want } => Ok(Response::Peers(self.peers(&peer, info_hash, num_want))),
             Request::File { key, num_want } => self.file(&peer, &key, num_want),
             Request::List(query) => self.list(&query).await,
+            Request::Register(registration) => self.register(registration),
+            Request::WhoIs(query) => self.who_is(&query),
+            Request::Relay(relayed) => self.relay(relayed),
+            Request::Shutdown { proof } => self.shut_down(&proof),
             Request::Alive | Request::Online(_) => Ok(Response::Alive),
         };
         (answer, After::Continue)
@@ -118,12 +126,19 @@ impl PeerSession {
         let address = SocketAddr::new(self.remote, online.port);
         let session = rand::random();
         tracing::debug!(%address, peer = %online.peer_id, session = format_args!("{session:016x}"), "online");
-        let Online { peer_id, client, .. } = online;
+        let Online { peer_id, client, challenge, relay, .. } = online;
         self.registration.online(ConnectedPeer { session, address, peer_id, client, torrents: 0 });
         let connection = self.registration.key();
-        let subscriber = Subscriber { connection, peer_id, mailbox: Arc::clone(&self.mailbox) };
+        let subscriber = Subscriber { connection, peer_id, mailbox: Arc::clone(&self.mailbox), relay };
+        self.challenge = challenge.then(|| Challenge(rand::random()));
         self.online = Some(OnlinePeer { address, subscriber });
-        Ok(Response::Online(Session { version, address, interval_s: self.shared.interval_s(), session }))
+        Ok(Response::Online(Session {
+            version,
+            address,
+            interval_s: self.shared.interval_s(),
+            session,
+            challenge: self.challenge,
+        }))
     }
 
     async fn serve(&mut self, peer: &OnlinePeer, serve: Serve) -> Result<Response, Refusal> {
@@ -241,6 +256,12 @@ impl PeerSession {
         Ok(Response::List(page, next))
     }
 
+    /// The address under which this connection serves a torrent, if it does.
+    pub(crate) fn serving(&self, info_hash: &InfoHash) -> Option<SocketAddr> {
+        let peer = self.online.as_ref().filter(|_| self.torrents.contains(info_hash))?;
+        Some(peer.address)
+    }
+
     fn end_torrents(&mut self) {
         let Some(peer) = &self.online else { return };
         for info_hash in self.torrents.drain() {
@@ -255,7 +276,7 @@ impl Drop for PeerSession {
     }
 }
 
-fn refused(refusal: StoreRefusal) -> Refusal {
+pub(crate) fn refused(refusal: StoreRefusal) -> Refusal {
     Refusal::new(RefusalCode::Full, &refusal.to_string()).retry_in(FULL_RETRY_S)
 }
 

@@ -3,6 +3,7 @@
 use crate::catalogue::{Catalogue, Entry};
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::people::People;
 use crate::registry::Registry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use swarm_proto::limits;
@@ -25,6 +26,10 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     catalogue: Mutex<Catalogue>,
     pub(crate) catalogue_changed: Notify,
+    people: Mutex<People>,
+    pub(crate) people_changed: Notify,
+    /// The admin has asked for the end.
+    pub(crate) shutdown: Notify,
     /// Held while the catalogue's file is written: a save that was given up still runs to its end.
     pub(crate) saving: Mutex<()>,
     pub(crate) metainfo_readers: Semaphore,
@@ -33,7 +38,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, store: Arc<Store>, catalogue: Catalogue) -> Self {
+    pub(crate) fn new(config: Config, store: Arc<Store>, catalogue: Catalogue, people: People) -> Self {
         let limits = config.limits;
         let budget = (limits.large_frame_bytes / BUDGET_UNIT).min(Semaphore::MAX_PERMITS);
         Self {
@@ -41,6 +46,9 @@ impl Shared {
             registry: Arc::new(Registry::new(limits)),
             catalogue: Mutex::new(catalogue),
             catalogue_changed: Notify::new(),
+            people: Mutex::new(people),
+            people_changed: Notify::new(),
+            shutdown: Notify::new(),
             saving: Mutex::default(),
             metainfo_readers: Semaphore::new(METAINFO_READERS),
             large_frames: Arc::new(Semaphore::new(budget)),
@@ -51,6 +59,10 @@ impl Shared {
 
     pub(crate) fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
         self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn people(&self) -> MutexGuard<'_, People> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The interval of the store, in whole seconds.

@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Compare files on disk with a metainfo file.
     Verify(metainfo::VerifyArguments),
     /// Run a tracker: HTTP, UDP and native over one store.
-    Tracker(tracker::TrackerArguments),
+    Tracker(Box<tracker::TrackerArguments>),
     /// List the files that a native tracker offers.
     Ls(tracker::ListArguments),
     /// Offer a metainfo file by name on a native tracker.

@@ -131,6 +131,11 @@ pub(crate) struct ServiceArguments {
     #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
     pub(crate) user: Option<String>,
 
+    /// Whoever knows the token in this file may close the tracker from afar, with 'shutdown' in 'swarm shell'. 16 bytes
+    /// at the least; only the native dialect can be asked.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) admin_token_file: Option<PathBuf>,
+
     /// Write the log as one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,

@@ -25,6 +25,11 @@ impl Trackers {
         Self::default()
     }
 
+    /// The client of native trackers, for what they do beside announces.
+    pub fn native(&self) -> &NativeTracker {
+        &self.native
+    }
+
     /// Makes one announce. Peers that a tracker tells of later, unasked, come over `pushed`.
     ///
     /// # Errors

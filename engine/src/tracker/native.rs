@@ -6,28 +6,48 @@
 
 mod catalogue;
 mod link;
+mod people;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, unpublish};
 
-use link::{Command, Link, Target};
+pub use people::{lookup_name, register_name, release_name, shut_down};
+pub use relay::RelayedMessage;
+
+use link::{Command, Link, Outgoing, Target};
+use relay::Relays;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use swarm_proto::announce::{AnnounceReply, PeerAddress, TrackerError};
-use swarm_proto::native::NativeUrl;
+use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::native::{NativeUrl, Relayed};
 use swarm_proto::swarm::AnnounceJob;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Announces that wait for one connection; more wait in their callers.
 const QUEUED_COMMANDS: usize = 256;
+/// Messages for other peers that wait for one connection; more wait in their callers.
+const QUEUED_MESSAGES: usize = 64;
+/// For a message to be handed on.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The client of native trackers; copies share their connections, which end with the last of them.
 #[derive(Clone, Debug, Default)]
 pub struct NativeTracker {
-    links: Arc<Mutex<HashMap<Target, mpsc::Sender<Command>>>>,
+    links: Arc<Mutex<HashMap<Target, Channels>>>,
+    relays: Relays,
+}
+
+/// The ways into the task of a connection.
+#[derive(Clone, Debug)]
+struct Channels {
+    commands: mpsc::Sender<Command>,
+    outgoing: mpsc::Sender<Outgoing>,
 }
 
 impl NativeTracker {
@@ -54,20 +74,46 @@ impl NativeTracker {
         let link = self.link(target);
         let ask = async {
             let gone = || TrackerError::Unreachable("the connection's task has ended".into());
-            link.send(command).await.map_err(|_| gone())?;
+            link.commands.send(command).await.map_err(|_| gone())?;
             drop(link);
             answered.await.map_err(|_| gone())?
         };
         timeout(job.timeout, ask).await.unwrap_or(Err(TrackerError::TimedOut(job.timeout)))
     }
 
-    fn link(&self, target: Target) -> mpsc::Sender<Command> {
+    /// Has the tracker hand a message to another peer of a torrent that is announced to it from here, by this peer id and port. That
+    /// it was handed on says nothing of its arrival.
+    ///
+    /// # Errors
+    /// [`TrackerError`]; `Refused` where the tracker has no such peer, or messages come too fast.
+    pub async fn relay(&self, url: &str, peer_id: PeerId, port: u16, message: Relayed) -> Result<(), TrackerError> {
+        let target = Target { authority: parse(url)?.authority(), peer_id, port };
+        let gone = || TrackerError::Unreachable("nothing is announced to that tracker".into());
+        let link = self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+        let (answer, answered) = oneshot::channel();
+        let ask = async {
+            let outgoing = link.ok_or_else(gone)?.outgoing;
+            outgoing.send(Outgoing { message, answer }).await.map_err(|_| gone())?;
+            drop(outgoing);
+            answered.await.map_err(|_| gone())?
+        };
+        timeout(RELAY_TIMEOUT, ask).await.unwrap_or(Err(TrackerError::TimedOut(RELAY_TIMEOUT)))
+    }
+
+    /// What other peers of a torrent say over trackers from now on. One listener a torrent: the newest.
+    pub fn relayed(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayedMessage> {
+        self.relays.listen(info_hash)
+    }
+
+    fn link(&self, target: Target) -> Channels {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&target).filter(|link| !link.is_closed()) {
+        if let Some(link) = links.get(&target).filter(|link| !link.commands.is_closed()) {
             return link.clone();
         }
-        let (link, commands) = mpsc::channel(QUEUED_COMMANDS);
-        tokio::spawn(Link::new(target.clone(), commands).run());
+        let (commands, queued) = mpsc::channel(QUEUED_COMMANDS);
+        let (outgoing, messages) = mpsc::channel(QUEUED_MESSAGES);
+        tokio::spawn(Link::new(target.clone(), queued, messages, self.relays.clone()).run());
+        let link = Channels { commands, outgoing };
         links.insert(target, link.clone());
         link
     }

@@ -30,8 +30,8 @@ pub struct Frame<'a> {
 impl Frame<'_> {
     pub(super) fn is_known(&self, sender: Sender) -> bool {
         let known: &[u8] = match sender {
-            Sender::Peer => b"OFDXPGLA",
-            Sender::Tracker => b"YNFPLA",
+            Sender::Peer => b"OFDXPGLARWMS",
+            Sender::Tracker => b"YNFPLAWM",
         };
         known.contains(&self.opcode)
     }
@@ -99,9 +99,9 @@ pub fn frame_length_limit(opcode: u8, sender: Sender) -> usize {
     match (sender, opcode) {
         (Sender::Peer, b'D') => limits::NATIVE_METAINFO_LENGTH + limits::NATIVE_SHORT_FRAME_LENGTH,
         (Sender::Tracker, b'F') => limits::NATIVE_METAINFO_LENGTH + limits::NATIVE_FRAME_LENGTH,
-        (Sender::Peer, b'O' | b'F' | b'X' | b'P' | b'G' | b'L' | b'A') | (Sender::Tracker, b'N' | b'A') => {
-            limits::NATIVE_SHORT_FRAME_LENGTH
-        }
+        (_, b'M') => limits::NATIVE_RELAY_FRAME_LENGTH,
+        (Sender::Peer, b'O' | b'F' | b'X' | b'P' | b'G' | b'L' | b'A' | b'R' | b'W' | b'S')
+        | (Sender::Tracker, b'N' | b'A' | b'W') => limits::NATIVE_SHORT_FRAME_LENGTH,
         _ => limits::NATIVE_FRAME_LENGTH,
     }
 }

@@ -11,6 +11,8 @@ mod fields;
 mod frame;
 mod name;
 mod peers;
+mod people;
+mod person;
 mod request;
 mod response;
 #[cfg(test)]
@@ -19,6 +21,8 @@ mod url;
 
 pub use frame::{Consequence, Decoded, Frame, HEADER_LENGTH, NativeError, Sender, decode, frame_length_limit};
 pub use name::{Name, NameError, Token};
+pub use people::{Person, PersonQuery, Registration, Relayed};
+pub use person::{Challenge, Claim, PersonKey, PersonName, shutdown_proof};
 pub use request::{ListQuery, Online, PeerMessage, Publication, Request, RequestId, Serve, Stop, TorrentKey, fold};
 pub use response::{
     CatalogueEntry, CatalogueFile, PeerChange, PeerList, Refusal, RefusalCode, Response, Serving, Session,

@@ -1,8 +1,10 @@
 //! What a peer says.
 
+use super::VERSION;
 use super::fields::{FieldError, Fields, printable, required, scan};
 use super::frame::{Frame, NativeError, Sender, encode};
 use super::name::{Name, Token};
+use super::people::{PersonQuery, Registration, Relayed, parse_flag};
 use crate::announce::{Announce, AnnounceEvent};
 use crate::bencode::Item;
 use crate::id::{InfoHash, PeerId};
@@ -51,6 +53,17 @@ pub enum Request {
     List(ListQuery),
     /// `A` with an id: answered at once.
     Alive,
+    /// `R`: a name for a key, or no longer.
+    Register(Registration),
+    /// `W`: who has a name or a key.
+    WhoIs(PersonQuery),
+    /// `M`: a message for another peer of a torrent, who cannot be reached otherwise.
+    Relay(Relayed),
+    /// `S`: the tracker shall close.
+    Shutdown {
+        /// See [`shutdown_proof`](super::shutdown_proof).
+        proof: [u8; 32],
+    },
 }
 
 /// Who a peer is.
@@ -66,6 +79,18 @@ pub struct Online {
     pub lowest_version: u16,
     /// Name and version of the program, for the tracker's log; made printable.
     pub client: Option<String>,
+    /// It wants a challenge to prove something with.
+    pub challenge: bool,
+    /// It takes messages that the tracker relays.
+    pub relay: bool,
+}
+
+impl Online {
+    /// A peer that speaks this version of the protocol, and wants nothing more.
+    pub fn new(peer_id: PeerId, port: u16) -> Self {
+        let (version, lowest_version) = (VERSION, VERSION);
+        Self { peer_id, port, version, lowest_version, client: None, challenge: false, relay: false }
+    }
 }
 
 /// Which entries of the catalogue are wanted; all of them by default.
@@ -184,6 +209,13 @@ impl PeerMessage {
                 return Ok(Self::Acknowledge(ping));
             }
             b'A' => Ok(Request::Alive),
+            b'R' => Registration::parse(fields).map(Request::Register),
+            b'W' => PersonQuery::parse(fields).map(Request::WhoIs),
+            b'M' => Relayed::parse(fields, "to").map(Request::Relay),
+            b'S' => fields
+                .array("proof")
+                .and_then(|proof| required("proof", proof))
+                .map(|proof| Request::Shutdown { proof }),
             _ => return Err(NativeError::unknown_opcode(frame)),
         };
         let id_there = required("id", id).map_err(malformed)?;
@@ -210,6 +242,10 @@ impl Request {
             Self::File { .. } => b'G',
             Self::List(_) => b'L',
             Self::Alive => b'A',
+            Self::Register(_) => b'R',
+            Self::WhoIs(_) => b'W',
+            Self::Relay(_) => b'M',
+            Self::Shutdown { .. } => b'S',
         }
     }
 
@@ -242,6 +278,10 @@ impl Request {
                 put("after", after.as_ref().map(|after| after.as_str().into()));
                 put("limit", limit.map(Item::from));
             }
+            Self::Register(registration) => entries.extend(registration.entries()),
+            Self::WhoIs(query) => entries.extend(query.entries()),
+            Self::Relay(relayed) => entries.extend(relayed.entries("to")),
+            Self::Shutdown { proof } => put("proof", Some(Item::from(&proof[..]))),
             Self::Offline | Self::Alive => {}
         }
         encode(self.opcode(), entries)
@@ -254,6 +294,8 @@ fn encode_online(online: &Online, mut put: impl FnMut(&'static str, Option<Item>
     put("version", Some(online.version.into()));
     put("lowest_version", (online.lowest_version != online.version).then(|| online.lowest_version.into()));
     put("client", online.client.as_deref().map(|client| printable(client).as_str().into()));
+    put("challenge", online.challenge.then(|| 1_u32.into()));
+    put("relay", online.relay.then(|| 1_u32.into()));
 }
 
 fn encode_serve(serve: &Serve, mut put: impl FnMut(&'static str, Option<Item>)) {
@@ -285,6 +327,8 @@ fn parse_online(fields: Fields<'_>) -> Result<Online, FieldError> {
         version,
         lowest_version: fields.number("lowest_version")?.unwrap_or(version),
         client: fields.text("client")?.map(printable),
+        challenge: parse_flag(fields, "challenge")?,
+        relay: parse_flag(fields, "relay")?,
     })
 }
 

@@ -4,6 +4,8 @@ use super::fields::{FieldError, Fields, printable, required, scan};
 use super::frame::{Frame, NativeError, Sender, encode};
 use super::name::{Name, Token};
 use super::peers::{address_bytes, entries, parse as parse_peers, parse_address};
+use super::people::{Person, Relayed};
+use super::person::Challenge;
 use super::request::{RequestId, parse_name};
 use crate::announce::{AnnounceReply, PeerAddress};
 use crate::bencode::Item;
@@ -24,6 +26,8 @@ pub enum TrackerMessage {
     Push(PeerChange),
     /// `A` without an id: to be acknowledged with the same number.
     Ping(u32),
+    /// `M` without an id, unasked: what another peer of a torrent has to say.
+    Relayed(Relayed),
 }
 
 /// A good answer.
@@ -43,6 +47,13 @@ pub enum Response {
     List(Vec<CatalogueEntry>, Option<Name>),
     /// `A`
     Alive,
+    /// `Y` to `R`: the name is the key's, and stays so for so many days without another proof.
+    Registered {
+        /// Days.
+        lifetime_days: u32,
+    },
+    /// `W`
+    Person(Person),
 }
 
 /// What holds as long as the connection.
@@ -56,6 +67,8 @@ pub struct Session {
     pub interval_s: u32,
     /// Names the connection in the tracker's log and console.
     pub session: u64,
+    /// What proofs of this connection are about, where it was asked for.
+    pub challenge: Option<Challenge>,
 }
 
 /// The answer to a start or a renewal.
@@ -157,6 +170,10 @@ pub enum RefusalCode {
     Deadline,
     /// 13: the tracker is closing. The connection closes.
     Closing,
+    /// 14: a proof that does not hold, or no challenge was asked for.
+    BadProof,
+    /// 15: not allowed at this tracker.
+    NotAllowed,
     /// A later version's code.
     Other(u16),
 }
@@ -178,6 +195,8 @@ impl RefusalCode {
             Self::Full => 11,
             Self::Deadline => 12,
             Self::Closing => 13,
+            Self::BadProof => 14,
+            Self::NotAllowed => 15,
             Self::Other(number) => number,
         }
     }
@@ -198,6 +217,8 @@ impl RefusalCode {
             11 => Self::Full,
             12 => Self::Deadline,
             13 => Self::Closing,
+            14 => Self::BadProof,
+            15 => Self::NotAllowed,
             other => Self::Other(other),
         }
     }
@@ -252,10 +273,12 @@ impl TrackerMessage {
             (b'F', Some(id)) => parse_file(fields).map(|file| Self::Response(id, Response::File(file))),
             (b'L', Some(id)) => parse_page(fields).map(|response| Self::Response(id, response)),
             (b'A', Some(id)) => Ok(Self::Response(id, Response::Alive)),
+            (b'W', Some(id)) => Person::parse(fields).map(|person| Self::Response(id, Response::Person(person))),
+            (b'M', None) => Relayed::parse(fields, "from").map(Self::Relayed),
             (b'N', id) => parse_refusal(fields).map(|refusal| Self::Refused(id, refusal)),
             (b'P', None) => parse_change(fields).map(Self::Push),
             (b'A', None) => fields.number("ping").and_then(|ping| required("ping", ping)).map(Self::Ping),
-            (b'Y' | b'F' | b'L', None) => Err(FieldError::Missing("id")),
+            (b'Y' | b'F' | b'L' | b'W', None) => Err(FieldError::Missing("id")),
             _ => return Err(NativeError::unknown_opcode(frame)),
         };
         message.map_err(|error| NativeError::malformed(id, &error))
@@ -279,6 +302,7 @@ impl TrackerMessage {
                 encode(b'P', body)
             }
             Self::Ping(ping) => encode(b'A', vec![("ping", Item::from(*ping))]),
+            Self::Relayed(relayed) => encode(b'M', relayed.entries("from")),
         }
     }
 }
@@ -292,6 +316,7 @@ impl Response {
                 body.push(("address", Item::Bytes(address_bytes(session.address))));
                 body.push(("interval", session.interval_s.into()));
                 body.push(("session", Item::from(&session.session.to_be_bytes()[..])));
+                body.extend(session.challenge.map(|challenge| ("challenge", Item::from(&challenge.0[..]))));
                 b'Y'
             }
             Self::Serving(serving) => {
@@ -318,6 +343,14 @@ impl Response {
                 b'L'
             }
             Self::Alive => b'A',
+            Self::Registered { lifetime_days } => {
+                body.push(("lifetime_days", (*lifetime_days).into()));
+                b'Y'
+            }
+            Self::Person(person) => {
+                body.extend(person.entries());
+                b'W'
+            }
         };
         encode(opcode, body)
     }
@@ -338,7 +371,8 @@ fn entry_entries(entry: &CatalogueEntry) -> [(&'static str, Item); 5] {
     ]
 }
 
-/// Which request a `Y` answers shows in its keys: `session` is in that to `O`, `interval` in that to `D`.
+/// Which request a `Y` answers shows in its keys: `session` is in that to `O`, `interval` in that to `D`, `lifetime_days` in
+/// that to `R`.
 fn parse_yes(fields: Fields<'_>) -> Result<Response, FieldError> {
     let interval_s = fields.number("interval")?;
     if let Some(session) = fields.array("session")? {
@@ -348,9 +382,13 @@ fn parse_yes(fields: Fields<'_>) -> Result<Response, FieldError> {
             address: required("address", address)?,
             interval_s: required("interval", interval_s)?,
             session: u64::from_be_bytes(session),
+            challenge: fields.array("challenge")?.map(Challenge),
         }));
     }
-    let Some(interval_s) = interval_s else { return Ok(Response::Done) };
+    let Some(interval_s) = interval_s else {
+        let lifetime_days = fields.number("lifetime_days")?;
+        return Ok(lifetime_days.map_or(Response::Done, |lifetime_days| Response::Registered { lifetime_days }));
+    };
     let token = fields.array("token")?.map(Token::new);
     Ok(Response::Serving(Serving { interval_s, list: parse_list(fields)?, token }))
 }

@@ -30,14 +30,26 @@ fn serve(publication: Option<Publication>) -> Request {
     })
 }
 
+fn person() -> PersonName {
+    PersonName::new("ann").unwrap()
+}
+
+fn registration(release: bool) -> Registration {
+    Registration { person: person(), key: PersonKey([3; 32]), signature: [4; 64], release }
+}
+
+fn relayed(peer: SocketAddr) -> Relayed {
+    Relayed { info_hash: HASH, peer, data: Bytes::from_static(b"\0hello") }
+}
+
 fn every_request() -> Vec<PeerMessage> {
     let online =
-        Online { peer_id: PeerId([7; 20]), port: 6881, version: 3, lowest_version: 1, client: Some("a".into()) };
+        Online { version: 3, lowest_version: 1, client: Some("a".into()), ..Online::new(PeerId([7; 20]), 6881) };
     let token = Token::new([9; 16]);
     let publication = Publication { name: Some(name("n")), metainfo: Bytes::from_static(b"\0de"), token: Some(token) };
     let requests = [
         Request::Online(online.clone()),
-        Request::Online(Online { port: 0, lowest_version: 3, client: None, ..online }),
+        Request::Online(Online { port: 0, lowest_version: 3, client: None, challenge: true, relay: true, ..online }),
         Request::Offline,
         serve(None),
         serve(Some(publication.clone())),
@@ -56,6 +68,13 @@ fn every_request() -> Vec<PeerMessage> {
         }),
         Request::List(ListQuery::default()),
         Request::Alive,
+        Request::Register(registration(false)),
+        Request::Register(registration(true)),
+        Request::WhoIs(PersonQuery::Name(person())),
+        Request::WhoIs(PersonQuery::Key(PersonKey([3; 32]))),
+        Request::Relay(relayed(addresses()[0])),
+        Request::Relay(relayed(addresses()[1])),
+        Request::Shutdown { proof: [8; 32] },
     ];
     let mut messages: Vec<_> =
         (0..).zip(requests).map(|(id, request)| PeerMessage::Request(RequestId(id), request)).collect();
@@ -66,13 +85,15 @@ fn every_request() -> Vec<PeerMessage> {
 fn every_answer() -> Vec<TrackerMessage> {
     let entry = CatalogueEntry { name: name("a b"), size: u64::MAX, info_hash: HASH, complete: 1, incomplete: 2 };
     let list = PeerList { complete: 1, incomplete: u32::MAX, peers: addresses() };
-    let session = Session { version: 1, address: addresses()[1], interval_s: 900, session: u64::MAX - 1 };
+    let session =
+        Session { version: 1, address: addresses()[1], interval_s: 900, session: u64::MAX - 1, challenge: None };
     let serving = Serving { interval_s: 1, list: PeerList::default(), token: Some(Token::new([1; 16])) };
     let file = CatalogueFile { entry: entry.clone(), metainfo: Bytes::from_static(b"d4:infodee"), peers: addresses() };
     let change = PeerChange { info_hash: HASH, joined: list.clone(), gone: addresses() };
     let id = RequestId(u32::MAX);
     let mut messages: Vec<_> = [
         Response::Online(session),
+        Response::Online(Session { challenge: Some(Challenge([5; 32])), ..session }),
         Response::Serving(serving),
         Response::Serving(Serving { interval_s: 0, list: list.clone(), token: None }),
         Response::Done,
@@ -81,15 +102,18 @@ fn every_answer() -> Vec<TrackerMessage> {
         Response::List(vec![entry.clone(), entry], Some(name("a b"))),
         Response::List(Vec::new(), None),
         Response::Alive,
+        Response::Registered { lifetime_days: 180 },
+        Response::Person(Person { person: person(), key: PersonKey([3; 32]), idle_days: 2 }),
     ]
     .into_iter()
     .map(|response| TrackerMessage::Response(id, response))
     .collect();
     messages.push(TrackerMessage::Push(change));
     messages.push(TrackerMessage::Ping(0));
+    messages.push(TrackerMessage::Relayed(relayed(addresses()[1])));
     messages.push(TrackerMessage::Refused(None, Refusal::new(RefusalCode::Full, "full").retry_in(60)));
     messages.extend(
-        (1..15).map(|number| TrackerMessage::Refused(Some(id), Refusal::new(RefusalCode::from_number(number), "no"))),
+        (1..18).map(|number| TrackerMessage::Refused(Some(id), Refusal::new(RefusalCode::from_number(number), "no"))),
     );
     messages
 }
@@ -167,6 +191,17 @@ fn broken_bodies_are_answered_and_named() {
     malformed(b'G', b"d2:idi7ee", Some(7), "name or info_hash is missing");
     malformed(b'D', b"d5:event7:stopped2:idi7ee", Some(7), "event is not started or completed");
     malformed(b'A', b"", None, "ping is missing");
+    malformed(b'R', b"d2:idi7e6:person3:anne", Some(7), "key is missing");
+    malformed(b'W', b"d2:idi7ee", Some(7), "person or key is missing");
+    malformed(b'W', b"d2:idi7e6:person1:\x07e", Some(7), "person is not a name: a name has no '\\u{7}' in it");
+    malformed(b'M', b"d4:data0:2:idi7ee", Some(7), "data is not a string of 1 to 8192 bytes");
+    malformed(b'S', b"d2:idi7e5:proof3:abce", Some(7), "proof is not a string of 32 bytes");
+    malformed(
+        b'O',
+        b"d9:challengei2e2:idi7e7:peer_id20:abcdefghijklmnopqrst4:porti1e7:versioni1ee",
+        Some(7),
+        "challenge is not 0 or 1",
+    );
     let unknown = (Some(8), RefusalCode::UnknownOpcode, "unknown opcode Q".to_owned());
     assert_eq!(refusal(b'Q', b"d2:idi8ee"), unknown);
     let deep = [&b"d2:idi7e1:x"[..], &[b'l'; 2_000]].concat();
@@ -245,6 +280,11 @@ fn the_largest_messages_fit_their_frames() {
         let Ok(Decoded::Frame(frame, _)) = decode(&bytes, Sender::Tracker) else { panic!("over the bound") };
         assert!(TrackerMessage::parse(&frame).is_ok());
     }
+    let longest = Relayed { data: vec![9; limits::NATIVE_RELAYED_LENGTH].into(), ..relayed(addresses()[1]) };
+    let bytes = PeerMessage::Request(id, Request::Relay(longest.clone())).encode();
+    assert!(matches!(decode(&bytes, Sender::Peer), Ok(Decoded::Frame(..))));
+    let bytes = TrackerMessage::Relayed(longest).encode();
+    assert!(matches!(decode(&bytes, Sender::Tracker), Ok(Decoded::Frame(..))));
     let token = Some(Token::new([255; 16]));
     let publication = Publication { name: Some(name(&"x".repeat(255))), metainfo, token };
     let bytes = PeerMessage::Request(id, serve(Some(publication))).encode();
@@ -253,7 +293,7 @@ fn the_largest_messages_fit_their_frames() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(opcode in prop::sample::select(b"OFDXPGLAYNQ".to_vec()), body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_panic(opcode in prop::sample::select(b"OFDXPGLARWMSYNQ".to_vec()), body in prop::collection::vec(any::<u8>(), 0..200)) {
         let frame = Frame { opcode, body: &body };
         let _ = (PeerMessage::parse(&frame), TrackerMessage::parse(&frame));
         for sender in [Sender::Peer, Sender::Tracker] {
@@ -291,6 +331,16 @@ proptest! {
     }
 }
 
+/// Ann, whose secret key is 32 times the byte 7, and how she registers over a connection with the challenge of 32 times 0x2a.
+fn documented_people() -> (Person, PersonKey, Registration) {
+    use ed25519_dalek::{Signer, SigningKey};
+    let secret = SigningKey::from_bytes(&[7; 32]);
+    let key = PersonKey(secret.verifying_key().to_bytes());
+    let text = Claim::Register.text(&Challenge([0x2a; 32]), &key, &person());
+    let registration = Registration { person: person(), key, signature: secret.sign(&text).to_bytes(), release: false };
+    (Person { person: person(), key, idle_days: 2 }, key, registration)
+}
+
 /// The messages of the examples in the document, in its order.
 fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
     let metainfo = Bytes::from_static(
@@ -304,7 +354,7 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
     let publication = Publication { name: Some(name("notes.txt")), metainfo: metainfo.clone(), token: Some(token) };
     let peer_id = PeerId::new(*b"abcdefghijkl");
     let requests = [
-        Request::Online(Online { peer_id, port: 6881, version: 1, lowest_version: 1, client: None }),
+        Request::Online(Online::new(peer_id, 6881)),
         Request::Offline,
         progress(5, AnnounceEvent::Started, None),
         progress(0, AnnounceEvent::Started, Some(publication)),
@@ -321,11 +371,22 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
     // What came later stands beside its kind, under the ids that follow.
     let search = Request::List(ListQuery { contains: "TES".into(), ..ListQuery::default() });
     from_peer.insert(9, PeerMessage::Request(RequestId(11), search));
+    let (people, key, signed) = documented_people();
+    let later = [
+        Request::Online(Online { challenge: true, relay: true, ..Online::new(peer_id, 6881) }),
+        Request::Register(signed),
+        Request::WhoIs(PersonQuery::Name(people.person.clone())),
+        Request::WhoIs(PersonQuery::Key(key)),
+        Request::Relay(Relayed { info_hash: hash, peer: addresses()[0], data: Bytes::from_static(b"hello") }),
+        Request::Shutdown { proof: shutdown_proof(&Challenge([0x2a; 32]), b"correct horse battery") },
+    ];
+    from_peer.extend((12..).zip(later).map(|(id, request)| PeerMessage::Request(RequestId(id), request)));
     let entry = CatalogueEntry { name: name("notes.txt"), size: 5, info_hash: hash, complete: 1, incomplete: 1 };
     let list = |peers: &[SocketAddr]| PeerList { complete: 1, incomplete: 1, peers: peers.to_vec() };
     let peers = addresses();
     let answer = |id, response| TrackerMessage::Response(RequestId(id), response);
-    let session = Session { version: 1, address: peers[0], interval_s: 900, session: 0x1122_3344_5566_7788 };
+    let session =
+        Session { version: 1, address: peers[0], interval_s: 900, session: 0x1122_3344_5566_7788, challenge: None };
     let serving = Serving { interval_s: 900, list: list(&peers[1..]), token: Some(token) };
     let refusal = Refusal::new(RefusalCode::NotFound, "no such name");
     let from_tracker = vec![
@@ -339,6 +400,10 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
         answer(9, Response::List(vec![entry], Some(name("notes.txt")))),
         answer(10, Response::Alive),
         TrackerMessage::Ping(7),
+        answer(12, Response::Online(Session { challenge: Some(Challenge([0x2a; 32])), ..session })),
+        answer(13, Response::Registered { lifetime_days: 180 }),
+        answer(14, Response::Person(people)),
+        TrackerMessage::Relayed(Relayed { info_hash: hash, peer: peers[1], data: Bytes::from_static(b"hello") }),
     ];
     (from_peer, from_tracker)
 }

@@ -217,7 +217,11 @@ pub fn state_files(bytes: &[u8]) {
     }
     let mut input = Input(bytes);
     let kind = input.byte();
-    let magic: &[u8] = if kind & 1 == 0 { b"swarm tracker snapshot\x01" } else { b"swarm catalogue\x01" };
+    let magic: &[u8] = match kind & 5 {
+        0 => b"swarm tracker snapshot\x01",
+        1 => b"swarm catalogue\x01",
+        _ => b"swarm people\x01",
+    };
     let mut file = input.0.to_vec();
     if kind & 2 == 0 {
         file = [magic, input.0].concat();
@@ -226,10 +230,10 @@ pub fn state_files(bytes: &[u8]) {
     FOLDER.with(|folder| {
         let path = folder.path().join("state");
         fs::write(&path, &file).expect("a file");
-        if kind & 1 == 0 {
-            check_snapshot(&path, &file);
-        } else {
-            RUNTIME.with(|runtime| runtime.block_on(check_catalogue(&path, &file)));
+        match kind & 5 {
+            0 => check_snapshot(&path, &file),
+            1 => RUNTIME.with(|runtime| runtime.block_on(check_catalogue(&path, &file))),
+            _ => RUNTIME.with(|runtime| runtime.block_on(check_people(&path, &file))),
         }
     });
 }
@@ -274,4 +278,21 @@ async fn check_catalogue(path: &Path, file: &[u8]) {
     tracker.serve(async {}).await.expect("a folder of our own");
     let (again, _) = bind().expect("what was just written").handle().list("", None, usize::MAX);
     assert_eq!(again, entries);
+}
+
+/// What is read of the people is written, and is the same from then on.
+async fn check_people(path: &Path, file: &[u8]) {
+    let mut written = Vec::new();
+    for _ in 0..2 {
+        let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.people_file = Some(path.to_owned());
+        let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
+        match NativeTracker::bind(config, store) {
+            Ok(tracker) => tracker.serve(async {}).await.expect("a folder of our own"),
+            Err(BindError::Catalogue(error)) if written.is_empty() => return check_set_aside(&error, file),
+            Err(error) => panic!("{error}"),
+        }
+        written.push(fs::read(path).expect("what was just written"));
+    }
+    assert_eq!(written[0], written[1]);
 }

@@ -30,7 +30,8 @@ fn peer_of(info_hash: InfoHash, n: u8, left: u64, queue: usize) -> Peer {
         dialect: Dialect::Native,
     };
     let mailbox = Arc::new(Mailbox::new(queue));
-    let subscriber = Subscriber { connection: ConnectionKey(n.into()), peer_id: announce.peer_id, mailbox };
+    let subscriber =
+        Subscriber { connection: ConnectionKey(n.into()), peer_id: announce.peer_id, mailbox, relay: false };
     Peer { announce, subscriber, waiting: VecDeque::new() }
 }
 

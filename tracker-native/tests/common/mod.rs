@@ -59,6 +59,11 @@ impl Tracker {
         self.served.await.unwrap().unwrap();
     }
 
+    /// Waits until it has closed by itself.
+    pub(crate) async fn ended(self) {
+        tokio::time::timeout(PATIENCE, self.served).await.expect("the end").unwrap().unwrap();
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         Client { stream: TcpStream::connect(self.address).await.unwrap(), buffer: BytesMut::new(), next: 1 }
     }
@@ -89,7 +94,7 @@ pub(crate) async fn until(mut done: impl FnMut() -> bool) {
 pub(crate) fn online(port: u16) -> Request {
     let mut id = [b'x'; 20];
     id[..2].copy_from_slice(&port.to_be_bytes());
-    Request::Online(Online { peer_id: PeerId(id), port, version: 1, lowest_version: 1, client: None })
+    Request::Online(Online::new(PeerId(id), port))
 }
 
 pub(crate) fn serve(info_hash: InfoHash, left: u64) -> Serve {

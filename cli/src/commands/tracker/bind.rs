@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use swarm_tracker_core::{Store, Watched};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Proxies, Watching};
-use swarm_tracker_native::{BindError, Config, NativeTracker};
+use swarm_tracker_native::{AdminToken, BindError, Config, NativeTracker};
 use swarm_tracker_udp::{Key, UdpTracker, UdpTrackerConfig};
 
 /// Opens what was asked for, and takes over what is open already.
@@ -29,11 +29,11 @@ pub(super) fn all(
     };
     let native = match (native, listening.native) {
         (Some(open), _) => Some(NativeTracker::bind_to(
-            native_config(open.local_addr().or_exit(Exit::Network)?, service),
+            native_config(open.local_addr().or_exit(Exit::Network)?, service)?,
             open,
             Arc::clone(store),
         )),
-        (None, Some(address)) => Some(NativeTracker::bind(native_config(address, service), Arc::clone(store))),
+        (None, Some(address)) => Some(NativeTracker::bind(native_config(address, service)?, Arc::clone(store))),
         (None, None) => None,
     };
     let native = native.transpose().map_err(bind_failure)?;
@@ -101,8 +101,23 @@ fn read_key(path: &Path) -> Result<Key, Failure> {
     })
 }
 
-fn native_config(address: SocketAddr, service: &ServiceArguments) -> Config {
-    Config { catalogue_file: service.state.as_deref().map(catalogue_file), ..Config::new(address) }
+fn native_config(address: SocketAddr, service: &ServiceArguments) -> Result<Config, Failure> {
+    Ok(Config {
+        catalogue_file: service.state.as_deref().map(|state| beside(state, ".catalogue")),
+        people_file: service.state.as_deref().map(|state| beside(state, ".people")),
+        admin_token: service.admin_token_file.as_deref().map(read_admin_token).transpose()?,
+        ..Config::new(address)
+    })
+}
+
+/// Reads the token of the admin; white space around it does not count.
+pub(crate) fn read_admin_token(path: &Path) -> Result<AdminToken, Failure> {
+    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display())).or_exit(Exit::Disk)?;
+    AdminToken::new(text.trim_ascii()).ok_or_else(|| {
+        let (path, least) = (path.display(), AdminToken::SHORTEST);
+        let problem = format!("{path} is no token: {least} bytes at the least, as 'openssl rand -hex 16' makes them");
+        Failure::new(Exit::Usage, problem)
+    })
 }
 
 /// How a native tracker that cannot start ends the process.
@@ -111,9 +126,9 @@ pub(crate) fn bind_failure(error: BindError) -> Failure {
     Failure { exit, error: error.into() }
 }
 
-/// The catalogue is kept beside the peers: `FILE.catalogue`.
-fn catalogue_file(state: &Path) -> PathBuf {
+/// What the native tracker keeps stands beside the peers: `FILE.catalogue`, `FILE.people`.
+fn beside(state: &Path, ending: &str) -> PathBuf {
     let mut name = state.as_os_str().to_owned();
-    name.push(".catalogue");
+    name.push(ending);
     PathBuf::from(name)
 }

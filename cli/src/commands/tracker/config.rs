@@ -52,7 +52,7 @@ pub(super) fn with_file(typed: &[OsString], path: &Path) -> Result<TrackerArgume
     let all = before.iter().chain(&from_file).chain(behind);
     let matches = Arguments::command().try_get_matches_from(all).map_err(|error| wrong(plain(&error)))?;
     match Arguments::from_arg_matches(&matches).map_err(|error| wrong(plain(&error)))?.command {
-        Command::Tracker(arguments) => Ok(arguments),
+        Command::Tracker(arguments) => Ok(*arguments),
         _ => Err(wrong("is read by 'swarm tracker' only".to_owned())),
     }
 }

@@ -141,7 +141,12 @@ async fn serve(servers: Servers, console: Option<Console>, stop: &mut Stop) -> R
     };
     let serve_native = async {
         match native {
-            Some(native) => native.serve(closed()).await.or_exit(Exit::Disk),
+            Some(native) => {
+                let served = native.serve(closed()).await;
+                // Its admin may have closed it, and with it all of the tracker.
+                close.send_replace(true);
+                served.or_exit(Exit::Disk)
+            }
             None => Ok(()),
         }
     };

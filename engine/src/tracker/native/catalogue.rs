@@ -163,14 +163,14 @@ async fn ask(tracker: &NativeUrl, request: Request, patience: Duration) -> Resul
 }
 
 /// One question over a connection that has no other under way.
-async fn converse(wire: &mut Wire, asked: RequestId, request: Request) -> Result<Response, TrackerError> {
+pub(super) async fn converse(wire: &mut Wire, asked: RequestId, request: Request) -> Result<Response, TrackerError> {
     wire.send(&PeerMessage::Request(asked, request)).await?;
     loop {
         match wire.receive().await? {
             TrackerMessage::Response(id, response) if id == asked => return Ok(response),
             TrackerMessage::Refused(_, refusal) => return Err(refused(refusal)),
             TrackerMessage::Ping(ping) => wire.send(&PeerMessage::Acknowledge(ping)).await?,
-            TrackerMessage::Push(_) => {}
+            TrackerMessage::Push(_) | TrackerMessage::Relayed(_) => {}
             TrackerMessage::Response(..) => return Err(odd_answer()),
         }
     }
@@ -186,6 +186,6 @@ fn name_in(tracker: &NativeUrl) -> Result<Name, TrackerError> {
     tracker.name.clone().ok_or_else(missing)
 }
 
-fn odd_answer() -> TrackerError {
+pub(super) fn odd_answer() -> TrackerError {
     TrackerError::Malformed("an answer to another request".into())
 }

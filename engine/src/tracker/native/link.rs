@@ -4,6 +4,7 @@
 //! in the table if and only if the tracker has said yes to it and it has not been stopped since; after a break each of them is
 //! told again.
 
+use super::relay::Relays;
 use super::wire::{Wire, refused};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, Reach, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::limits::NATIVE_FRAME_LENGTH;
-use swarm_proto::native::{PeerMessage, Request, RequestId, Response, Serve, Stop, TrackerMessage};
+use swarm_proto::native::{Online, PeerMessage, Relayed, Request, RequestId, Response, Serve, Stop, TrackerMessage};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -52,6 +53,13 @@ impl Command {
     }
 }
 
+/// A message for another peer on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) message: Relayed,
+    pub(super) answer: oneshot::Sender<Result<(), TrackerError>>,
+}
+
 #[derive(Debug)]
 struct Torrent {
     serve: Serve,
@@ -63,6 +71,8 @@ struct Torrent {
 pub(super) struct Link {
     target: Target,
     commands: mpsc::Receiver<Command>,
+    outgoing: mpsc::Receiver<Outgoing>,
+    relays: Relays,
     torrents: HashMap<InfoHash, Torrent>,
     pause: Duration,
     retry_at: Instant,
@@ -79,8 +89,14 @@ enum End {
 }
 
 impl Link {
-    pub(super) fn new(target: Target, commands: mpsc::Receiver<Command>) -> Self {
-        Self { target, commands, torrents: HashMap::new(), pause: FIRST_PAUSE, retry_at: Instant::now() }
+    pub(super) fn new(
+        target: Target,
+        commands: mpsc::Receiver<Command>,
+        outgoing: mpsc::Receiver<Outgoing>,
+        relays: Relays,
+    ) -> Self {
+        let (torrents, retry_at) = (HashMap::new(), Instant::now());
+        Self { target, commands, outgoing, relays, torrents, pause: FIRST_PAUSE, retry_at }
     }
 
     /// Runs until all copies of the client are gone.
@@ -127,6 +143,9 @@ impl Link {
                     self.torrents.remove(&command.announce.info_hash);
                     let _ = command.answer.send(Ok(AnnounceReply::default()));
                 }
+                Some(Outgoing { answer, .. }) = self.outgoing.recv() => {
+                    let _ = answer.send(Err(TrackerError::Unreachable("there is no connection to the tracker".into())));
+                }
                 () = sleep_until(self.retry_at), if !self.torrents.is_empty() => return Some(None),
             }
         }
@@ -134,7 +153,8 @@ impl Link {
 
     async fn connect(&mut self) -> Result<Talk<'_>, TrackerError> {
         let mut wire = Wire::connect(&self.target.authority, NATIVE_FRAME_LENGTH).await?;
-        let session = wire.go_online(self.target.peer_id, self.target.port).await?;
+        let online = Online { relay: true, ..Online::new(self.target.peer_id, self.target.port) };
+        let session = wire.introduce(online).await?;
         tracing::debug!(tracker = self.target.authority, address = %session.address, "online");
         let external_ip = session.address.ip();
         Ok(Talk { link: self, wire, external_ip, queue: VecDeque::new(), pending: HashMap::new(), next: 1 })
@@ -154,6 +174,7 @@ enum Pending {
     /// A torrent that is told again after a break; nobody waits.
     Again(InfoHash),
     Stop(Option<Command>),
+    Relay(oneshot::Sender<Result<(), TrackerError>>),
 }
 
 /// The task's state while there is a connection.
@@ -185,7 +206,7 @@ impl Talk<'_> {
                         let _ = command.answer.send(Ok(AnnounceReply::default()));
                         None
                     }
-                    Pending::Again(_) | Pending::Stop(None) => None,
+                    Pending::Again(_) | Pending::Stop(None) | Pending::Relay(_) => None,
                 });
                 End::Broken(error, unanswered.collect())
             }
@@ -213,6 +234,9 @@ impl Talk<'_> {
                     Some(command) => self.take(command),
                     None => return Ok(End::Dropped),
                 },
+                Some(Outgoing { message, answer }) = self.link.outgoing.recv() => {
+                    self.queue.push_back((Request::Relay(message), Pending::Relay(answer)));
+                }
                 () = sleep_until(heard + SILENCE) => return Err(TrackerError::TimedOut(SILENCE)),
             }
         }
@@ -240,6 +264,7 @@ impl Talk<'_> {
     async fn handle(&mut self, message: TrackerMessage) -> Result<(), TrackerError> {
         match message {
             TrackerMessage::Ping(ping) => return self.wire.send(&PeerMessage::Acknowledge(ping)).await,
+            TrackerMessage::Relayed(message) => self.link.relays.hand_on(&self.link.target.authority, message),
             TrackerMessage::Push(change) => self.push(change.info_hash, &change.joined.peers),
             TrackerMessage::Refused(None, refusal) => return Err(refused(refusal)),
             TrackerMessage::Refused(Some(id), refusal) => {
@@ -276,6 +301,9 @@ impl Talk<'_> {
                     let _ = command.answer.send(Ok(AnnounceReply::default()));
                 }
             }
+            (Pending::Relay(answer), Response::Done) => {
+                let _ = answer.send(Ok(()));
+            }
             (pending, _) => {
                 let error = TrackerError::Malformed("an answer to another request".into());
                 self.refuse(pending, error.clone());
@@ -300,6 +328,9 @@ impl Talk<'_> {
                 let _ = command.answer.send(Ok(AnnounceReply::default()));
             }
             Pending::Stop(None) => {}
+            Pending::Relay(answer) => {
+                let _ = answer.send(Err(error));
+            }
         }
     }
 

@@ -44,8 +44,13 @@ impl Wire {
 
     /// Says who we are, with request id 0; port 0 takes no connections.
     pub(super) async fn go_online(&mut self, peer_id: PeerId, port: u16) -> Result<Session, TrackerError> {
+        self.introduce(Online::new(peer_id, port)).await
+    }
+
+    /// The same with all that a peer may say of itself but the name of the program.
+    pub(super) async fn introduce(&mut self, online: Online) -> Result<Session, TrackerError> {
         let client = Some(concat!("swarm ", env!("CARGO_PKG_VERSION")).to_owned());
-        let online = Online { peer_id, port, version: VERSION, lowest_version: VERSION, client };
+        let online = Online { client, ..online };
         self.send(&PeerMessage::Request(RequestId(0), Request::Online(online))).await?;
         let answer = timeout(CONNECT_TIMEOUT, self.receive()).await;
         match answer.map_err(|_| TrackerError::TimedOut(CONNECT_TIMEOUT))?? {

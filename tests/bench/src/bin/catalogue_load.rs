@@ -17,7 +17,7 @@ use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
     Decoded, ListQuery, Online, PeerMessage, Publication, Request, RequestId, Response, Sender, Serve, TrackerMessage,
-    VERSION, decode,
+    decode,
 };
 
 /// Names from one address; trackers take that many.
@@ -41,9 +41,7 @@ impl Asker {
         socket.connect(&address.into())?;
         socket.set_tcp_nodelay(true)?;
         let mut asker = Self { stream: socket.into(), buffer: Vec::new() };
-        let online =
-            Online { peer_id: PeerId([b'-'; 20]), port: 0, version: VERSION, lowest_version: VERSION, client: None };
-        asker.ask(Request::Online(online))?;
+        asker.ask(Request::Online(Online::new(PeerId([b'-'; 20]), 0)))?;
         Ok(asker)
     }
 
@@ -60,7 +58,7 @@ impl Asker {
                 match message {
                     TrackerMessage::Response(_, response) => return Ok(response),
                     TrackerMessage::Refused(_, refusal) => bail!("refused: {}", refusal.text),
-                    TrackerMessage::Push(_) | TrackerMessage::Ping(_) => continue,
+                    _ => continue,
                 }
             }
             let length = self.stream.read(&mut bytes)?;

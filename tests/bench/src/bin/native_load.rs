@@ -21,7 +21,7 @@ use swarm_bench::{Times, pairs, processor_time, resident};
 use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
-    Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, Stop, TrackerMessage, VERSION, decode,
+    Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, Stop, TrackerMessage, decode,
 };
 
 /// The peers' ports begin here, so that a pushed port tells which connection it is.
@@ -211,7 +211,7 @@ impl Load {
         let mut peer_id = [b'-'; 20];
         peer_id[..8].copy_from_slice(&(index as u64).to_be_bytes());
         let port = FIRST_PORT + index as u16;
-        let online = Online { peer_id: PeerId(peer_id), port, version: VERSION, lowest_version: VERSION, client: None };
+        let online = Online::new(PeerId(peer_id), port);
         let peer = &mut self.peers[index];
         peer.stream = Some(stream);
         peer.buffer.clear();
@@ -323,7 +323,7 @@ impl Load {
                     let frame = PeerMessage::Acknowledge(ping).encode();
                     self.peers[index].stream.as_mut().context("a connection")?.write_all(&frame)?;
                 }
-                TrackerMessage::Response(..) => {}
+                TrackerMessage::Response(..) | TrackerMessage::Relayed(_) => {}
             }
             rest = &rest[used..];
         }
