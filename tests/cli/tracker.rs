@@ -86,6 +86,26 @@ fn a_key_for_connection_ids_is_read_from_a_file() {
 }
 
 #[test]
+fn tls_takes_a_certificate_and_its_key() {
+    let place = Place::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tracker-http/tests/tls");
+    for (name, from) in [("chain.pem", "one.pem"), ("key.pem", "one.key"), ("other.pem", "two.key")] {
+        place.write(name, &std::fs::read(format!("{folder}/{from}")).unwrap());
+    }
+    let line = "tracker --http 127.0.0.1:0 --tls 127.0.0.1:0 --tls-cert chain.pem --tls-key key.pem --proxy 10.0.0.0/8";
+    let (_tracker, urls) = tracker(&place, line, 2);
+    assert!(urls[0].starts_with("http://127.0.0.1:") && urls[1].starts_with("https://127.0.0.1:"), "{urls:?}");
+    let tls = "tracker --tls 127.0.0.1:0 --tls-cert";
+    let without_key = place.run(&format!("{tls} chain.pem"));
+    assert!(without_key.code() == 2 && without_key.stderr().contains("--tls-key"), "{}", without_key.stderr());
+    place.run(&format!("{tls} key.pem --tls-key key.pem")).failed(4, "key.pem: no certificate");
+    place.run(&format!("{tls} chain.pem --tls-key other.pem")).failed(4, "other.pem: ");
+    place.run(&format!("{tls} nowhere --tls-key key.pem")).failed(4, "nowhere: ");
+    let range = place.run("tracker --http 127.0.0.1:0 --proxy 10.0.0.0/40");
+    assert!(range.code() == 2 && range.stderr().contains("not an address or a range"), "{}", range.stderr());
+}
+
+#[test]
 fn all_dialects_share_one_store() {
     let place = Place::new();
     let line =

@@ -2,6 +2,7 @@
 
 use crate::proxy::Proxies;
 use crate::routes::Page;
+use crate::tls::TlsConfig;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ pub struct HttpTrackerConfig {
     /// Addresses to listen at; port 0 takes a free one. `[::]` takes IPv4 too, unless an IPv4 address of the same port
     /// is in the list.
     pub listen: Vec<SocketAddr>,
+    /// Where to speak TLS; `None` for nowhere.
+    pub tls: Option<TlsConfig>,
     /// Threads, each with a socket at every address, among which the kernel spreads connections; `None` to serve within the
     /// runtime that [`serve`](crate::HttpTracker::serve) is called in.
     pub threads: Option<NonZeroUsize>,
@@ -65,6 +68,7 @@ impl Default for HttpTrackerConfig {
     fn default() -> Self {
         Self {
             listen: vec![([127, 0, 0, 1], 0).into()],
+            tls: None,
             threads: None,
             max_connections: 4_096,
             max_connections_per_network: 256,

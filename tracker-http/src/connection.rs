@@ -64,7 +64,8 @@ where
             ended = poll_fn(|context| fast.poll_serve(context)) => return match ended {
                 Ok(End::Unusual) => true,
                 Ok(End::Closed) => {
-                    fast.close().await;
+                    // Over TLS it is said, and somebody must take that.
+                    let _ = timeout_at(fast.deadline(), fast.close()).await;
                     false
                 }
                 Err(error) => {

@@ -49,9 +49,11 @@ mod proxy;
 mod rewind;
 mod routes;
 mod server;
+mod tls;
 mod watch;
 
 pub use config::{HttpTrackerConfig, IpParameter, Watching};
 pub use proxy::{IpNetwork, NetworkError, Proxies};
 pub use routes::Page;
 pub use server::{HttpHandle, HttpTracker};
+pub use tls::TlsConfig;

@@ -1,6 +1,7 @@
 //! What can be typed: every subcommand, option and help text. What it means is decided in [`crate::commands`].
 
 pub(crate) mod metainfo;
+pub(crate) mod tls;
 pub(crate) mod tracker;
 pub(crate) mod transfer;
 pub(crate) mod values;

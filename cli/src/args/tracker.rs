@@ -1,5 +1,6 @@
 //! Options of the trackers and of the catalogue that a native tracker keeps.
 
+use super::tls::TlsArguments;
 use super::values;
 use clap::{Args, Subcommand, ValueHint};
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use swarm_tracker_http::IpNetwork;
 Examples:
   swarm tracker http --listen 0.0.0.0:6969
   swarm tracker --http :6969 --udp :6969 --native :6970 --state /var/lib/swarm/tracker
+  swarm tracker --tls :443 --tls-cert chain.pem --tls-key key.pem
   swarm tracker native --listen 0.0.0.0:6970 --log-json
 
 A peer that announces over one dialect is found over the others. Started on a terminal, the native
@@ -26,7 +28,7 @@ pub(crate) struct TrackerArguments {
 
     /// Speak HTTP here; may be given more than once.
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
-    #[arg(required_unless_present_any = ["udp", "native", "config"])]
+    #[arg(required_unless_present_any = ["tls", "udp", "native", "config"])]
     pub(crate) http: Vec<SocketAddr>,
 
     /// Speak UDP here; may be given more than once.
@@ -41,6 +43,9 @@ pub(crate) struct TrackerArguments {
     /// its dashes.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) tls: Box<TlsArguments>,
 
     #[command(flatten)]
     pub(crate) proxies: ProxyArguments,

@@ -2,6 +2,7 @@
 
 use super::inherited::Inherited;
 use super::{Listening, Servers, asked_for};
+use crate::args::tls::TlsArguments;
 use crate::args::tracker::{DatagramArguments, Dialect, ProxyArguments, ServiceArguments, TrackerArguments};
 use crate::exit::{Exit, Failure, OrExit};
 use anyhow::Context;
@@ -10,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use swarm_tracker_core::{Store, Watched};
-use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Proxies, Watching};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Proxies, TlsConfig, Watching};
 use swarm_tracker_native::{AdminToken, BindError, Config, NativeTracker};
 use swarm_tracker_udp::{Key, UdpTracker, UdpTrackerConfig};
 
@@ -37,11 +38,18 @@ pub(super) fn all(
         (None, None) => None,
     };
     let native = native.transpose().map_err(bind_failure)?;
-    let http = match listening.http.is_empty() && http.is_empty() {
+    let tls = arguments.dialect.is_none().then(|| tls(&arguments.tls)).flatten();
+    let http = match listening.http.is_empty() && http.is_empty() && tls.is_none() {
         true => None,
         false => {
             let watched = udp.iter().map(|udp| Arc::new(udp.counters()) as Arc<dyn Watched>);
-            Some(bind_http(listening.http.clone(), &http, &arguments.proxies, Watching(watched.collect()), store)?)
+            let config = HttpTrackerConfig {
+                listen: listening.http.clone(),
+                tls,
+                watching: Watching(watched.collect()),
+                ..http_config(&arguments.proxies)
+            };
+            Some(bind_http(config, &http, store)?)
         }
     };
     if http.is_none() && udp.is_none() && native.is_none() {
@@ -58,21 +66,30 @@ fn datagrams(arguments: &TrackerArguments) -> &DatagramArguments {
     }
 }
 
-fn bind_http(
-    listen: Vec<SocketAddr>,
-    open: &[TcpListener],
-    proxies: &ProxyArguments,
-    watching: Watching,
-    store: &Arc<Store>,
-) -> Result<HttpTracker, Failure> {
+/// Where TLS is spoken, if anywhere.
+fn tls(arguments: &TlsArguments) -> Option<TlsConfig> {
+    let TlsArguments { tls, tls_cert, tls_key } = arguments;
+    let (certificate, key) = tls_cert.clone().zip(tls_key.clone())?;
+    Some(TlsConfig { listen: tls.clone(), certificate, key })
+}
+
+fn http_config(proxies: &ProxyArguments) -> HttpTrackerConfig {
     let threads = Some(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
     let mut trusted = Proxies { trusted: proxies.proxy.clone(), ..Proxies::default() };
     if let Some(header) = &proxies.proxy_header {
         trusted.header.clone_from(header);
     }
-    let config = HttpTrackerConfig { listen, threads, proxies: trusted, watching, ..HttpTrackerConfig::default() };
-    let tracker = HttpTracker::bind_beside(config, open, Arc::clone(store)).or_exit(Exit::Network)?;
+    HttpTrackerConfig { threads, proxies: trusted, ..HttpTrackerConfig::default() }
+}
+
+fn bind_http(config: HttpTrackerConfig, open: &[TcpListener], store: &Arc<Store>) -> Result<HttpTracker, Failure> {
+    let tracker = HttpTracker::bind_beside(config, open, Arc::clone(store)).map_err(|error| {
+        // Data that is no good can only be that of a certificate.
+        let exit = if error.kind() == std::io::ErrorKind::InvalidData { Exit::Disk } else { Exit::Network };
+        Failure { exit, error: error.into() }
+    })?;
     tracker.local_addrs().iter().for_each(|address| tracing::info!(%address, "HTTP tracker listens"));
+    tracker.tls_addrs().iter().for_each(|address| tracing::info!(%address, "HTTP tracker listens for TLS"));
     Ok(tracker)
 }
 

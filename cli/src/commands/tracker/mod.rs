@@ -104,6 +104,9 @@ fn announce(servers: &Servers) -> Result<(), Failure> {
     for address in servers.http.iter().flat_map(HttpTracker::local_addrs) {
         output::result(&format!("http://{}/announce", announce_address(*address)))?;
     }
+    for address in servers.http.iter().flat_map(HttpTracker::tls_addrs) {
+        output::result(&format!("https://{}/announce", announce_address(*address)))?;
+    }
     for address in servers.udp.iter().flat_map(UdpTracker::local_addrs) {
         output::result(&format!("udp://{}/announce", announce_address(*address)))?;
     }
