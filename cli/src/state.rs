@@ -1,5 +1,7 @@
 //! What outlives the process: resume records and tokens, below one folder of the user.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use swarm_engine::disk::resume::{ResumeStore, default_state_folder};
@@ -15,6 +17,13 @@ pub(crate) fn resume_folder() -> Option<PathBuf> {
 /// The folder of tokens; none without a home. Nothing is made yet.
 pub(crate) fn token_folder() -> Option<PathBuf> {
     default_state_folder().map(|folder| folder.join("tokens"))
+}
+
+/// The file of what was typed in the shell, in a folder that is there; none without a home.
+pub(crate) fn history_file() -> Option<PathBuf> {
+    let folder = default_state_folder()?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
+    Some(folder.join("shell-history"))
 }
 
 /// Records that all data at `path` has just been hashed, so that a seed starts at once. `stamps` are those of the files

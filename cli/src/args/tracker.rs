@@ -167,6 +167,33 @@ pub(crate) struct ListArguments {
     pub(crate) json: bool,
 }
 
+/// Arguments of `shell`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example: swarm shell native://box:6970
+         printf 'get debian.iso\\n' | swarm shell native://box:6970 -o downloads
+
+On a terminal there are history and completion, and what is printed never cuts through what is typed. Lines
+may come from a pipe too: then the shell ends when all are done and everything is fetched, with the exit code
+of the last thing that failed.")]
+pub(crate) struct ShellArguments {
+    /// The tracker.
+    #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
+    pub(crate) tracker: NativeUrl,
+
+    /// Where fetched files go.
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Where to take connections of other peers; by default a usual port of every address.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// The token for 'shutdown', if that names no other.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) admin_token_file: Option<PathBuf>,
+}
+
 /// Arguments of `publish`.
 #[derive(Args, Debug)]
 #[command(after_help = "\

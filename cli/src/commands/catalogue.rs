@@ -5,12 +5,13 @@ use crate::args::tracker::{ListArguments, PeersArguments, PublishArguments, Unpu
 use crate::exit::{Exit, Failure, OrExit};
 use crate::render::{output, text};
 use crate::tokens::Tokens;
+use bytes::Bytes;
 use serde::Serialize;
 use std::net::SocketAddr;
 use swarm_engine::tracker::native;
 use swarm_proto::announce::TrackerError;
 use swarm_proto::id::InfoHash;
-use swarm_proto::native::{CatalogueEntry, ListQuery, Name, NativeUrl, Token};
+use swarm_proto::native::{CatalogueEntry, ListQuery, Name, NativeUrl, PeerList, Token};
 
 /// An entry as `ls --json` prints it.
 #[derive(Serialize, Debug)]
@@ -51,25 +52,36 @@ pub(crate) async fn publish(arguments: &PublishArguments) -> Result<Exit, Failur
         (None, None) => Name::new(metainfo.name())
             .or_exit_while(Exit::Usage, "the metainfo's own name does not suit; give one with --name")?,
     };
-    let target = NativeUrl { name: Some(name.clone()), ..arguments.tracker.clone() };
+    let target = NativeUrl { name: Some(name), ..arguments.tracker.clone() };
+    publish_as(&target, metainfo.bytes().clone()).await?;
+    output::result(&target.to_string()).map(|()| Exit::Done)
+}
+
+/// Publishes under the name in `target`, with the token that owns it, or one that shall.
+pub(super) async fn publish_as(target: &NativeUrl, metainfo: Bytes) -> Result<(), Failure> {
+    let name = target.name.as_ref().map_or("", Name::as_str);
     let tokens = Tokens::of_user()?;
-    let known = tokens.recall(&target.authority(), name.as_str())?;
+    let known = tokens.recall(&target.authority(), name)?;
     let token = known.unwrap_or_else(|| Token::new(rand::random()));
-    tokens.remember(&target.authority(), name.as_str(), token)?;
-    match native::publish(&target, metainfo.bytes().clone(), Some(token)).await {
-        Ok(_) => output::result(&target.to_string()).map(|()| Exit::Done),
+    tokens.remember(&target.authority(), name, token)?;
+    match native::publish(target, metainfo, Some(token)).await {
+        Ok(_) => Ok(()),
         Err(error) => {
             if known.is_none() && matches!(error, TrackerError::Refused { .. }) {
-                tokens.forget(&target.authority(), name.as_str())?;
+                tokens.forget(&target.authority(), name)?;
             }
-            Err(failed(&target, error))
+            Err(failed(target, error))
         }
     }
 }
 
 /// Takes a name back that was published from here.
 pub(crate) async fn unpublish(arguments: &UnpublishArguments) -> Result<Exit, Failure> {
-    let file = &arguments.file;
+    take_back(&arguments.file).await.map(|()| Exit::Done)
+}
+
+/// Takes the name in `file` back.
+pub(super) async fn take_back(file: &NativeUrl) -> Result<(), Failure> {
     let Some(name) = &file.name else {
         return Err(Failure::new(Exit::Usage, format!("{file}: which file? Write {file}/NAME")));
     };
@@ -78,19 +90,12 @@ pub(crate) async fn unpublish(arguments: &UnpublishArguments) -> Result<Exit, Fa
         return Err(Failure::new(Exit::Network, format!("{file} was not published from here by this user")));
     };
     native::unpublish(file, token).await.map_err(|error| failed(file, error))?;
-    tokens.forget(&file.authority(), name.as_str())?;
-    Ok(Exit::Done)
+    tokens.forget(&file.authority(), name.as_str())
 }
 
 /// Lists the peers of one file, or of the whole tracker.
 pub(crate) async fn peers(arguments: &PeersArguments) -> Result<Exit, Failure> {
-    let tracker = &arguments.tracker;
-    let info_hash = match &tracker.name {
-        Some(name) => Some(resolve(tracker, name).await?),
-        None => None,
-    };
-    let mut list = native::peers(tracker, info_hash).await.map_err(|error| failed(tracker, error))?;
-    list.peers.sort_unstable();
+    let list = peers_of(&arguments.tracker).await?;
     for address in list.peers {
         match arguments.json {
             true => output::json(&ListedPeer { address })?,
@@ -98,10 +103,25 @@ pub(crate) async fn peers(arguments: &PeersArguments) -> Result<Exit, Failure> {
         }
     }
     if !arguments.json {
-        let counts = [(list.complete, "seed"), (list.incomplete, "leecher")];
-        output::note(&counts.map(|(count, noun)| text::count(u64::from(count), noun)).join(", "));
+        output::note(&counts(list.complete, list.incomplete));
     }
     Ok(Exit::Done)
+}
+
+/// The peers of the file that is named, in order, or of the whole tracker.
+pub(super) async fn peers_of(tracker: &NativeUrl) -> Result<PeerList, Failure> {
+    let info_hash = match &tracker.name {
+        Some(name) => Some(resolve(tracker, name).await?),
+        None => None,
+    };
+    let mut list = native::peers(tracker, info_hash).await.map_err(|error| failed(tracker, error))?;
+    list.peers.sort_unstable();
+    Ok(list)
+}
+
+/// Seeds and leechers for people.
+pub(super) fn counts(seeds: u32, leechers: u32) -> String {
+    [(seeds, "seed"), (leechers, "leecher")].map(|(count, noun)| text::count(u64::from(count), noun)).join(", ")
 }
 
 /// The torrent that a name stands for.
@@ -127,13 +147,13 @@ impl<'a> Listed<'a> {
 }
 
 /// An entry for people.
-fn row(entry: &CatalogueEntry) -> String {
+pub(super) fn row(entry: &CatalogueEntry) -> String {
     let peers = [(entry.complete, "seed"), (entry.incomplete, "leecher")];
     let [seeds, leechers] = peers.map(|(count, noun)| text::count(u64::from(count), noun));
     format!("{:>9}  {seeds:>8} {leechers:>11}  {}", text::bytes(entry.size), text::printable(entry.name.as_str()))
 }
 
 /// A question that was not answered, and to whom.
-fn failed(tracker: &NativeUrl, error: TrackerError) -> Failure {
+pub(super) fn failed(tracker: &NativeUrl, error: TrackerError) -> Failure {
     Failure { exit: Exit::Network, error: anyhow::Error::new(error).context(tracker.to_string()) }
 }

@@ -7,6 +7,7 @@ mod fetch;
 mod make_meta;
 mod seed;
 mod share;
+mod shell;
 mod show;
 mod source;
 mod tracker;
@@ -41,6 +42,7 @@ pub(crate) async fn run(arguments: Arguments, stop: &mut Stop) -> Result<Exit, F
         Command::Publish(arguments) => unless_stopped(stop, catalogue::publish(arguments)).await,
         Command::Unpublish(arguments) => unless_stopped(stop, catalogue::unpublish(arguments)).await,
         Command::Peers(arguments) => unless_stopped(stop, catalogue::peers(arguments)).await,
+        Command::Shell(arguments) => shell::run(arguments, stop).await,
         Command::Completions(arguments) => documentation::completions(arguments),
         Command::Man(arguments) => documentation::man(arguments),
     }

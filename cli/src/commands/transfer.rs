@@ -91,7 +91,7 @@ pub(crate) fn open(arguments: &TransferArguments, screen: &Screen) -> Result<Ses
 }
 
 /// The folder of resume records, made if it is not there. Going without is better than not going.
-fn usable_state(screen: &Screen) -> Option<PathBuf> {
+pub(super) fn usable_state(screen: &Screen) -> Option<PathBuf> {
     let folder = state::resume_folder()?;
     match DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
         Ok(()) => Some(folder),
