@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("swarm-tracker-http", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-tracker-udp", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-tracker-native", &["swarm-proto", "swarm-tracker-core"]),
+    ("swarm-tracker-redis", &["swarm-proto", "swarm-tracker-core"]),
     ("swarm-sim", &["swarm-proto", "swarm-tracker-core"]),
     (
         "swarm",

@@ -89,7 +89,7 @@ async fn a_session_says_goodbye_over_udp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_and_a_dead_tracker_gives_way_to_the_next() {
-    let rates = Rates { requests: Rate { burst: 1, per_second: 1 }, joins: Rate::UNLIMITED };
+    let rates = Rates { requests: Rate { burst: 1, per_second: 1 }, ..Rates::UNLIMITED };
     let tracker = Tracker::start(StoreConfig { rates, max_torrents: 0, max_peers: 0, ..StoreConfig::default() });
     let dead = Tracker::start(StoreConfig::default());
     let dead_url = dead.url.clone();

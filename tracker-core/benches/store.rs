@@ -22,7 +22,7 @@ fn wide<const LENGTH: usize>(number: u32) -> [u8; LENGTH] {
     bytes
 }
 
-fn announce(torrent: u32, peer: u32) -> StoreAnnounce {
+fn announce(torrent: u32, peer: u32) -> StoreAnnounce<'static> {
     StoreAnnounce {
         info_hash: InfoHash(wide(torrent)),
         peer_id: PeerId(wide(peer)),
@@ -31,6 +31,7 @@ fn announce(torrent: u32, peer: u32) -> StoreAnnounce {
         event: AnnounceEvent::Regular,
         num_want: Some(50),
         dialect: Dialect::Http,
+        passkey: None,
     }
 }
 

@@ -21,6 +21,7 @@
 //!     event: AnnounceEvent::Started,
 //!     num_want: None,
 //!     dialect: Dialect::Http,
+//!     passkey: None,
 //! };
 //! assert!(store.announce(now, &announce).unwrap().peers.is_empty());
 //! announce.address = "192.0.2.2:6881".parse().unwrap();
@@ -38,6 +39,13 @@
 //!   like) to loopback and private askers. A peer that announces over loopback is therefore invisible to other
 //!   machines: it must announce to the address by which the others reach the tracker.
 //!
+//! # What a peer is
+//! - Ten bytes for IPv4, 22 for IPv6: address, port, two bytes of time, and a [`PeerTag`] instead of its id. So answers hold
+//!   no peer ids, whatever form they have. Of two peers at one address the later counts; that it is another one is noticed
+//!   in all but one of 32,768 cases, and where it is not, a peer can be taken out by who shares its address.
+//! - Swarms of up to 64 peers are runs of such records in one array a shard; larger ones have an index, and take 18 bytes a
+//!   peer. A torrent takes some 55. `docs/tracker-store.md` has what was measured.
+//!
 //! # What happens when it is full
 //! - A torrent beyond `max_torrents` takes the place of one with at most one peer: of 16 chosen at random, empty ones
 //!   first, then the one longest without announce. If all 16 have two peers or more, the newcomer is refused
@@ -45,23 +53,43 @@
 //! - A peer beyond `max_peers` of a swarm that has [`MOST_PEERS`] or more takes the place of the longest silent of 16
 //!   random peers of that swarm, so that a flood into one swarm hurts no other. In a smaller swarm it takes the place
 //!   of such a torrent with its single peer, else of a peer of its own swarm, else it is refused.
-//! - A network (an IPv4 address, an IPv6 /64) has its [`Rates`] of requests and of newcomers, so that no single one can
-//!   fill the store or keep it busy ([`StoreRefusal::TooOften`]).
+//! - Where the bytes of memory reach `max_bytes`, a newcomer takes the place of others as where the peers reach
+//!   `max_peers`.
+//! - A network (an IPv4 address, an IPv6 /64) has its [`Rates`] of requests and of newcomers, and a block of them (a /24, a
+//!   /48) those of new torrents and of torrents whose peers it is told, so that none can fill the store, keep it busy or
+//!   copy it ([`StoreRefusal::TooOften`]).
 
-mod address;
+mod access;
+mod choice;
+mod large;
 mod maintenance;
 mod metrics;
+mod pieces;
+mod pool;
 mod rate;
+mod record;
+mod remote;
+mod runs;
 mod sealed;
 mod shard;
 mod snapshot;
 mod store;
 mod swarm;
+mod sweep;
+mod types;
 
+pub use access::{
+    Access, AccessCounts, AccessError, AccessFiles, KeyLimits, LONGEST_KEY, MOST_HASHES, MOST_KEYS, passkey_of,
+};
+pub use choice::CompactPeers;
 pub use maintenance::Maintenance;
 pub use metrics::{Exposition, Figure, FigureKind, Histogram, Watched};
 pub use rate::{Rate, Rates};
+pub use record::PeerTag;
+pub use remote::{Remote, RemoteHealth, RemotePeer, RemoteSwarm, Wait};
 pub use sealed::{Sealed, SnapshotError, Writer};
 pub use snapshot::Loaded;
-pub use store::{Change, ChangeKind, Dialect, Observer, Store, StoreConfig, StoreStats, StoredPeer};
-pub use store::{DEFAULT_PEERS, MOST_PEERS, StoreAnnounce, StoreRefusal, StoreReply};
+pub use store::{DEFAULT_PEERS, MOST_PEERS, Store, StoreConfig};
+pub use types::{
+    Change, ChangeKind, Dialect, Observer, StoreAnnounce, StoreRefusal, StoreReply, StoreStats, StoredPeer, SwarmCounts,
+};

@@ -93,7 +93,7 @@ mod tests {
         assert_eq!((store.stats().peers, rounds.load(Ordering::Relaxed) > 0), (0, true));
     }
 
-    fn announce(n: u8) -> StoreAnnounce {
+    fn announce(n: u8) -> StoreAnnounce<'static> {
         StoreAnnounce {
             info_hash: InfoHash([n; 20]),
             peer_id: PeerId([2; 20]),
@@ -102,6 +102,7 @@ mod tests {
             event: AnnounceEvent::Started,
             num_want: None,
             dialect: Dialect::Http,
+            passkey: None,
         }
     }
 

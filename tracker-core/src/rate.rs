@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use swarm_proto::announce::network_of;
@@ -42,26 +42,39 @@ impl Rate {
     }
 }
 
-/// What one network (an IPv4 address, an IPv6 /64) may do. Loopback may do all: a proxy brings everybody from there.
+/// What one network may do. Loopback may do all: a proxy brings everybody from there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rates {
-    /// Announces and scrapes.
+    /// Announces and scrapes of an IPv4 address or an IPv6 /64.
     pub requests: Rate,
-    /// Peers that were not in their swarm before; a new torrent takes one too. Since silent peers expire, this bounds
-    /// how many of the store's peers and torrents one network can hold.
+    /// Peers of an IPv4 address or an IPv6 /64 that were not in their swarm before; a new torrent takes one too. Since
+    /// silent peers expire, this bounds how many of the store's peers and torrents one network can hold.
     pub joins: Rate,
+    /// Torrents that nobody had announced before, of an IPv4 /24 or an IPv6 /48: what a flood of made-up info hashes from
+    /// a rented block of addresses comes to.
+    pub creations: Rate,
+    /// Torrents whose peers an IPv4 /24 or an IPv6 /48 may ask for: whoever is told of peers has joined or asked without
+    /// joining, and each of both takes one. It is what collectors of addresses run into.
+    pub lists: Rate,
 }
 
 impl Rates {
     /// No limits.
-    pub const UNLIMITED: Self = Self { requests: Rate::UNLIMITED, joins: Rate::UNLIMITED };
+    pub const UNLIMITED: Self =
+        Self { requests: Rate::UNLIMITED, joins: Rate::UNLIMITED, creations: Rate::UNLIMITED, lists: Rate::UNLIMITED };
 }
 
 impl Default for Rates {
     /// 50 requests and 5 joins a second, 5,000 of each at once: a box with 10,000 torrents announces all of them every
-    /// 5 minutes, a class of 1,000 behind one router joins at once, and one network holds 8,300 of 2,000,000 peers.
+    /// 5 minutes, a class of 1,000 behind one router joins at once, and one network holds 8,300 of 2,000,000 peers. A /24
+    /// or /48 creates 10 torrents and is told of the peers of 50 a second, after 10,000 and 50,000 at once.
     fn default() -> Self {
-        Self { requests: Rate { burst: 5_000, per_second: 50 }, joins: Rate { burst: 5_000, per_second: 5 } }
+        Self {
+            requests: Rate { burst: 5_000, per_second: 50 },
+            joins: Rate { burst: 5_000, per_second: 5 },
+            creations: Rate { burst: 10_000, per_second: 10 },
+            lists: Rate { burst: 50_000, per_second: 50 },
+        }
     }
 }
 
@@ -69,23 +82,31 @@ impl Default for Rates {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TooOften(pub(crate) Duration);
 
+/// The buckets of an address.
 #[derive(Clone, Copy, Default, Debug)]
 struct Buckets {
     requests: u64,
     joins: u64,
 }
 
+/// The buckets of a block of addresses.
+#[derive(Clone, Copy, Default, Debug)]
+struct BlockBuckets {
+    creations: u64,
+    lists: u64,
+}
+
 /// A table of bounded size that forgets without ever looking for what to forget: a full `young` becomes `old`, and the
 /// `old` goes.
 #[derive(Default, Debug)]
-struct Generations {
+struct Generations<B> {
     capacity: usize,
-    young: HashMap<IpAddr, Buckets>,
-    old: HashMap<IpAddr, Buckets>,
+    young: HashMap<IpAddr, B>,
+    old: HashMap<IpAddr, B>,
 }
 
-impl Generations {
-    fn entry(&mut self, network: IpAddr) -> &mut Buckets {
+impl<B: Copy + Default> Generations<B> {
+    fn entry(&mut self, network: IpAddr) -> &mut B {
         if self.young.len() >= self.capacity && !self.young.contains_key(&network) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -94,11 +115,31 @@ impl Generations {
     }
 }
 
+/// The buckets of all networks of one kind.
+#[derive(Debug)]
+struct Table<B> {
+    shards: Vec<Mutex<Generations<B>>>,
+    hasher: RandomState,
+}
+
+impl<B: Copy + Default> Table<B> {
+    fn new(capacity: usize) -> Self {
+        let shard = |_| Mutex::new(Generations { capacity, young: HashMap::new(), old: HashMap::new() });
+        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new() }
+    }
+
+    fn with(&self, network: IpAddr, take: impl FnOnce(&mut B) -> Result<(), Duration>) -> Result<(), TooOften> {
+        let index = usize::try_from(self.hasher.hash_one(network) % SHARDS as u64).unwrap_or_default();
+        let Some(shard) = self.shards.get(index) else { return Ok(()) };
+        take(shard.lock().unwrap_or_else(PoisonError::into_inner).entry(network)).map_err(TooOften)
+    }
+}
+
 /// The buckets of all networks.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    shards: Vec<Mutex<Generations>>,
-    hasher: RandomState,
+    addresses: Table<Buckets>,
+    blocks: Table<BlockBuckets>,
     start: Instant,
     rates: Rates,
 }
@@ -109,34 +150,56 @@ impl Limiter {
     }
 
     fn with_capacity(rates: Rates, start: Instant, capacity: usize) -> Self {
-        let shard = |_| Mutex::new(Generations { capacity, ..Generations::default() });
-        Self { shards: (0..SHARDS).map(shard).collect(), hasher: RandomState::new(), start, rates }
+        Self { addresses: Table::new(capacity), blocks: Table::new(capacity), start, rates }
     }
 
     /// Counts so many requests of `ip`.
     pub(crate) fn request(&self, now: Instant, ip: IpAddr, cost: u32) -> Result<(), TooOften> {
-        self.with(ip, |buckets| {
+        if self.is_free(ip) {
+            return Ok(());
+        }
+        self.addresses.with(network_of(ip), |buckets| {
             buckets.requests = self.rates.requests.take(buckets.requests, self.micros(now), cost)?;
             Ok(())
         })
     }
 
     /// Counts a peer at `ip` that was not there before, and the torrent with it if that was not there either.
-    pub(crate) fn join(&self, now: Instant, ip: IpAddr, cost: u32) -> Result<(), TooOften> {
-        self.with(ip, |buckets| {
-            buckets.joins = self.rates.joins.take(buckets.joins, self.micros(now), cost)?;
+    ///
+    /// The address pays first, and pays even if its block has nothing left: so no address can empty its block's buckets
+    /// faster than its own.
+    pub(crate) fn join(&self, now: Instant, ip: IpAddr, new_torrent: bool) -> Result<(), TooOften> {
+        if self.is_free(ip) {
+            return Ok(());
+        }
+        let (micros, cost) = (self.micros(now), 1 + u32::from(new_torrent));
+        self.addresses.with(network_of(ip), |buckets| {
+            buckets.joins = self.rates.joins.take(buckets.joins, micros, cost)?;
+            Ok(())
+        })?;
+        self.blocks.with(block_of(ip), |buckets| {
+            let lists = self.rates.lists.take(buckets.lists, micros, 1)?;
+            if new_torrent {
+                buckets.creations = self.rates.creations.take(buckets.creations, micros, 1)?;
+            }
+            buckets.lists = lists;
             Ok(())
         })
     }
 
-    fn with(&self, ip: IpAddr, take: impl FnOnce(&mut Buckets) -> Result<(), Duration>) -> Result<(), TooOften> {
-        if ip.to_canonical().is_loopback() || self.rates == Rates::UNLIMITED {
+    /// Counts a question for the peers of a torrent by somebody who does not join it.
+    pub(crate) fn list(&self, now: Instant, ip: IpAddr) -> Result<(), TooOften> {
+        if self.is_free(ip) {
             return Ok(());
         }
-        let network = network_of(ip);
-        let index = usize::try_from(self.hasher.hash_one(network) % SHARDS as u64).unwrap_or_default();
-        let Some(shard) = self.shards.get(index) else { return Ok(()) };
-        take(shard.lock().unwrap_or_else(PoisonError::into_inner).entry(network)).map_err(TooOften)
+        self.blocks.with(block_of(ip), |buckets| {
+            buckets.lists = self.rates.lists.take(buckets.lists, self.micros(now), 1)?;
+            Ok(())
+        })
+    }
+
+    fn is_free(&self, ip: IpAddr) -> bool {
+        self.rates == Rates::UNLIMITED || ip.to_canonical().is_loopback()
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -144,12 +207,23 @@ impl Limiter {
     }
 }
 
+/// The block that an address belongs to: an IPv4 /24 or an IPv6 /48, which is what one customer rents.
+fn block_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & !0xff).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
-    const RATES: Rates = Rates { requests: Rate { burst: 3, per_second: 2 }, joins: Rate { burst: 1, per_second: 1 } };
+    const RATES: Rates = Rates {
+        requests: Rate { burst: 3, per_second: 2 },
+        joins: Rate { burst: 1, per_second: 1 },
+        ..Rates::UNLIMITED
+    };
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -175,8 +249,8 @@ mod tests {
         assert!(limiter.request(now, ip("2001:db8::1"), 3).is_ok());
         assert!(limiter.request(now, ip("2001:db8::ffff:2"), 1).is_err(), "the same /64");
         assert!(limiter.request(now, ip("2001:db8:0:1::1"), 3).is_ok(), "the next /64");
-        assert!(limiter.join(now, ip("2001:db8::1"), 1).is_ok(), "another bucket");
-        assert!(limiter.join(now, ip("2001:db8::1"), 1).is_err());
+        assert!(limiter.join(now, ip("2001:db8::1"), false).is_ok(), "another bucket");
+        assert!(limiter.join(now, ip("2001:db8::1"), false).is_err());
         for _ in 0..1_000 {
             assert!(limiter.request(now, ip("::ffff:127.0.0.1"), 1).is_ok(), "a proxy");
         }
@@ -194,11 +268,31 @@ mod tests {
                 assert_eq!(busy.is_ok(), n < 1_500, "{n}");
             }
         }
-        let kept = |shard: &Mutex<Generations>| {
+        let kept = |shard: &Mutex<Generations<Buckets>>| {
             let table = shard.lock().unwrap();
             table.young.len() + table.old.len()
         };
-        let kept: usize = limiter.shards.iter().map(kept).sum();
+        let kept: usize = limiter.addresses.shards.iter().map(kept).sum();
         assert!((SHARDS * capacity / 2..=2 * SHARDS * capacity).contains(&kept), "{kept}");
+    }
+    #[test]
+    fn a_block_of_addresses_creates_and_lists_so_many_torrents() {
+        let now = Instant::now();
+        let rates = Rates {
+            creations: Rate { burst: 10, per_second: 1 },
+            lists: Rate { burst: 15, per_second: 1 },
+            ..Rates::UNLIMITED
+        };
+        let limiter = Limiter::new(rates, now);
+        let join = |n: u32, new| limiter.join(now, Ipv4Addr::from(0x0b00_0000 + n).into(), new).is_ok();
+        assert_eq!((0..256).filter(|&n| join(n, true)).count(), 10, "one /24");
+        assert_eq!((0..256).filter(|&n| join(n, false)).count(), 5, "what is left of the lists");
+        assert!(join(256, true), "the next /24");
+        assert!((0..10).all(|n| limiter.join(now, ip(&format!("2001:db8:0:{n}::1")), true).is_ok()));
+        assert!(limiter.join(now, ip("2001:db8:0:ffff::1"), true).is_err(), "one /48");
+        assert!(limiter.join(now, ip("2001:db8:1::1"), true).is_ok(), "the next /48");
+        assert!(limiter.list(now, ip("2001:db8:1::2")).is_ok());
+        let asked = (0..100).filter(|_| limiter.list(now, ip("2001:db8:1::2")).is_ok()).count();
+        assert_eq!(asked, 13, "15 of which one was spent by joining and one before");
     }
 }

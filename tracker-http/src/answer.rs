@@ -13,12 +13,7 @@ use swarm_proto::announce::http::{
     write_failure, write_reply,
 };
 use swarm_proto::announce::{AnnounceReply, PeerAddress, Reach};
-use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal};
-
-/// When a client that found the tracker full may come again.
-const FULL_RETRY: Duration = Duration::from_secs(15 * 60);
-/// When a client whose network asked too often may come again: a minute fills a good part of its bucket.
-const TOO_OFTEN_RETRY: Duration = Duration::from_secs(60);
+use swarm_tracker_core::{CompactPeers, Dialect, Store, StoreAnnounce, StoreRefusal, SwarmCounts};
 
 /// The two ends of a connection that matter: who is there, and whether it speaks for others.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +42,7 @@ pub(crate) struct Answers {
 
 thread_local! {
     /// Chosen peers in the order of the network.
-    static CHOSEN: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    static CHOSEN: RefCell<CompactPeers> = const { RefCell::new(CompactPeers::new()) };
 }
 
 impl Answers {
@@ -96,11 +91,21 @@ impl Answers {
             event: announce.event,
             num_want: announce.num_want,
             dialect: Dialect::Http,
+            passkey: None,
         };
-        let stored = match self.store.announce(now, &request) {
-            Ok(stored) => stored,
-            Err(refusal) => return self.refuse(refusal, out),
-        };
+        CHOSEN.with_borrow_mut(|peers| match self.store.announce_into(now, &request, peers) {
+            Ok(counts) => self.write_announced(ip, counts, (peers, form), out),
+            Err(refusal) => self.refuse(refusal, out),
+        });
+    }
+
+    fn write_announced(
+        &self,
+        ip: IpAddr,
+        stored: SwarmCounts,
+        (peers, form): (&CompactPeers, PeerForm),
+        out: &mut Vec<u8>,
+    ) {
         let config = self.store.config();
         let head = ReplyHead {
             interval: config.interval,
@@ -111,17 +116,14 @@ impl Answers {
             external_ip: ip,
         };
         if form == PeerForm::Compact {
-            CHOSEN.with_borrow_mut(|(v4, v6)| {
-                arrange(&stored.peers, v4, v6);
-                write_reply(out, &head, v4, v6, form);
-            });
+            write_reply(out, &head, &peers.v4, &peers.v6, form);
         } else {
             let reply = AnnounceReply {
                 interval: head.interval,
                 min_interval: Some(head.min_interval),
                 complete: Some(head.complete),
                 incomplete: Some(head.incomplete),
-                peers: stored.peers,
+                peers: peers.iter().map(|address| PeerAddress { address, peer_id: None }).collect(),
                 external_ip: Some(ip),
                 tracker_id: None,
                 warning: None,
@@ -159,28 +161,6 @@ impl Answers {
     }
 
     fn refuse(&self, refusal: StoreRefusal, out: &mut Vec<u8>) {
-        let retry = match refusal {
-            StoreRefusal::Full => FULL_RETRY,
-            StoreRefusal::TooOften { .. } => TOO_OFTEN_RETRY,
-        };
-        write_failure(out, &refusal.to_string(), Some(self.store.config().interval), Some(retry));
-    }
-}
-
-/// Puts peers into the order of the network.
-fn arrange(peers: &[PeerAddress], v4: &mut Vec<u8>, v6: &mut Vec<u8>) {
-    v4.clear();
-    v6.clear();
-    for PeerAddress { address, .. } in peers {
-        match address.ip().to_canonical() {
-            IpAddr::V4(ip) => {
-                v4.extend_from_slice(&ip.octets());
-                v4.extend_from_slice(&address.port().to_be_bytes());
-            }
-            IpAddr::V6(ip) => {
-                v6.extend_from_slice(&ip.octets());
-                v6.extend_from_slice(&address.port().to_be_bytes());
-            }
-        }
+        write_failure(out, refusal.text(), Some(self.store.config().interval), Some(refusal.retry_in()));
     }
 }

@@ -67,7 +67,11 @@ impl Hub {
     }
 
     /// Puts a peer into the swarm, or renews it, and subscribes its connection.
-    pub(crate) fn serve(&self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, StoreRefusal> {
+    pub(crate) fn serve(
+        &self,
+        announce: &StoreAnnounce<'_>,
+        subscriber: &Subscriber,
+    ) -> Result<StoreReply, StoreRefusal> {
         let mut shard = self.shard(&announce.info_hash);
         let reply = self.store.announce(Instant::now(), announce)?;
         let subscription = Subscription { subscriber: subscriber.clone(), seed: announce.left == 0 };
@@ -150,6 +154,7 @@ mod tests {
             event: AnnounceEvent::Started,
             num_want: None,
             dialect: Dialect::Native,
+            passkey: None,
         };
         let subscriber = |key| {
             let mailbox = Arc::new(Mailbox::new(1));

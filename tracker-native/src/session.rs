@@ -165,19 +165,20 @@ impl PeerSession {
             event: serve.event,
             num_want: serve.num_want,
             dialect: Dialect::Native,
+            passkey: None,
         };
         let reply = if serves { self.announce(&announce, &peer.subscriber)? } else { self.choose(peer, &announce) };
         Ok(Response::Serving(Serving { interval_s: self.shared.interval_s(), list: list(reply), token }))
     }
 
-    fn announce(&mut self, announce: &StoreAnnounce, subscriber: &Subscriber) -> Result<StoreReply, Refusal> {
+    fn announce(&mut self, announce: &StoreAnnounce<'_>, subscriber: &Subscriber) -> Result<StoreReply, Refusal> {
         let reply = self.shared.hub.serve(announce, subscriber).map_err(refused)?;
         self.torrents.insert(announce.info_hash);
         self.registration.serves(self.torrents.len());
         Ok(reply)
     }
 
-    fn choose(&self, peer: &OnlinePeer, asked: &StoreAnnounce) -> StoreReply {
+    fn choose(&self, peer: &OnlinePeer, asked: &StoreAnnounce<'_>) -> StoreReply {
         self.shared.store.choose(&asked.info_hash, peer.address, &peer.subscriber.peer_id, asked.num_want)
     }
 

@@ -73,6 +73,7 @@ async fn peers_of_another_dialect_are_found_and_pushed() {
         event: AnnounceEvent::Started,
         num_want: None,
         dialect: Dialect::Http,
+        passkey: None,
     };
     let reply = tracker.store.announce(Instant::now(), &http).unwrap();
     assert_eq!(reply.peers.iter().map(|peer| peer.address.port()).collect::<Vec<_>>(), [1]);

@@ -29,7 +29,8 @@
 //!
 //! # Whom it believes
 //! A peer's address is that which its datagrams come from, and the port that it names. The address in the announce is
-//! ignored, as is what stands behind it (BEP 41): all paths are the same tracker.
+//! ignored. What stands behind it (BEP 41) counts on a private tracker only: there the path holds the key, as in
+//! `udp://tracker.example:6969/KEY/announce`. A scrape has no room for one, and is refused there.
 //!
 //! # Threads
 //! One a core for each address, each with a socket of its own on the same port (`SO_REUSEPORT`): the kernel spreads the

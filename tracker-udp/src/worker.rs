@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::counters::{UdpCounters, UdpStats};
-use crate::responder::{Moment, Responder};
+use crate::responder::{Moment, Responder, Scratch};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use std::io;
 use std::net::UdpSocket;
@@ -60,12 +60,14 @@ impl Drop for Workers {
 }
 
 fn work(socket: &UdpSocket, responder: &Responder, counters: &UdpCounters, stop: &Stop) {
-    let mut batch = Batch::new();
+    let (mut batch, mut scratch) = (Batch::new(), Scratch::default());
     while !stop.said.load(Relaxed) {
         match batch.receive(socket) {
             Ok(()) => {
                 // A panic costs what was received with it, and not all that comes.
-                if catch_unwind(AssertUnwindSafe(|| answer(socket, &mut batch, responder, counters))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| answer(socket, (&mut batch, &mut scratch), responder, counters)))
+                    .is_err()
+                {
                     tracing::error!("answering datagrams failed by a fault of this program; it goes on");
                 }
             }
@@ -90,9 +92,14 @@ fn wait(socket: &UdpSocket, stop: &Stop) {
     }
 }
 
-fn answer(socket: &UdpSocket, batch: &mut Batch, responder: &Responder, counters: &UdpCounters) {
+fn answer(
+    socket: &UdpSocket,
+    (batch, scratch): (&mut Batch, &mut Scratch),
+    responder: &Responder,
+    counters: &UdpCounters,
+) {
     let (moment, mut stats) = (Moment::now(), UdpStats::default());
-    batch.respond(|from, datagram, out| stats.count(responder.respond(moment, from, datagram, out)));
+    batch.respond(|from, datagram, out| stats.count(responder.respond(moment, from, datagram, scratch, out)));
     stats.unsent = batch.send(socket);
     counters.add(&stats);
 }

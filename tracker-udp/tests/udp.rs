@@ -154,6 +154,7 @@ async fn peers_of_other_dialects_are_found() {
         event: AnnounceEvent::Started,
         num_want: None,
         dialect: Dialect::Http,
+        passkey: None,
     };
     tracker.store.announce(Instant::now(), &request).unwrap();
     let mut client = Client::new(tracker.addresses[0]);

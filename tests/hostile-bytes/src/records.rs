@@ -13,7 +13,7 @@ use swarm_proto::bencode::Item;
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::layout::FileIndex;
 use swarm_proto::metainfo::Metainfo;
-use swarm_tracker_core::{SnapshotError, Store, StoreConfig};
+use swarm_tracker_core::{SnapshotError, Store, StoreConfig, StoreStats};
 use swarm_tracker_native::{BindError, Config, NativeTracker};
 use tempfile::TempDir;
 
@@ -218,7 +218,7 @@ pub fn state_files(bytes: &[u8]) {
     let mut input = Input(bytes);
     let kind = input.byte();
     let magic: &[u8] = match kind & 5 {
-        0 => b"swarm tracker snapshot\x01",
+        0 => b"swarm tracker snapshot\x02",
         1 => b"swarm catalogue\x01",
         _ => b"swarm people\x01",
     };
@@ -253,7 +253,9 @@ fn check_snapshot(path: &Path, file: &[u8]) {
     store.save(now, path).expect("a folder of our own");
     let again = Store::new(config, now);
     again.load(now, path).expect("what was just written");
-    assert_eq!(again.stats(), stats);
+    // How much memory a number of peers takes goes by the order in which they came.
+    let counts = |stats| StoreStats { bytes: 0, ..stats };
+    assert_eq!(counts(again.stats()), counts(stats));
 }
 
 fn check_set_aside(error: &SnapshotError, file: &[u8]) {

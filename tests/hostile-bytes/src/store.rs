@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use swarm_proto::announce::{AnnounceEvent, PeerAddress, Reach};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_tracker_core::{
-    Change, ChangeKind, DEFAULT_PEERS, Dialect, MOST_PEERS, Rate, Rates, Store, StoreAnnounce, StoreConfig,
+    Change, ChangeKind, DEFAULT_PEERS, Dialect, MOST_PEERS, PeerTag, Rate, Rates, Store, StoreAnnounce, StoreConfig,
     StoreRefusal, StoreReply,
 };
 
@@ -55,7 +55,7 @@ pub fn tracker_store(bytes: &[u8]) {
         (config.max_torrents, config.max_peers) = (1 + input.below(6), 1 + input.below(24));
         if kind & 2 == 2 {
             let mut rate = || Rate { burst: u32::from(input.byte() % 9), per_second: u32::from(input.byte() % 3) };
-            config.rates = Rates { requests: rate(), joins: rate() };
+            config.rates = Rates { requests: rate(), joins: rate(), creations: rate(), lists: rate() };
         }
     }
     static START: OnceLock<Instant> = OnceLock::new();
@@ -151,6 +151,7 @@ impl World {
             event: [Regular, Started, Completed, Stopped][usize::from(kind & 3)],
             num_want: num_want(input),
             dialect: [Dialect::Http, Dialect::Udp, Dialect::Native, Dialect::Native][usize::from(kind >> 3 & 3)],
+            passkey: None,
         };
         let before = self.store.stats();
         let reply = self.store.announce(self.now(), &request);
@@ -206,7 +207,8 @@ impl World {
         let reply = self.store.choose(&info_hash, address, &peer_id, num_want);
         assert_eq!(self.store.stats(), before, "a look changes nothing");
         let event = AnnounceEvent::Regular;
-        let request = StoreAnnounce { info_hash, peer_id, address, left: 1, event, num_want, dialect: Dialect::Native };
+        let dialect = Dialect::Native;
+        let request = StoreAnnounce { info_hash, peer_id, address, left: 1, event, num_want, dialect, passkey: None };
         check_reply(&request, &reply);
         if let Some(torrent) = self.model.as_ref().and_then(|model| model.get(&info_hash)) {
             check_choice(&request, &reply.peers, torrent, false);
@@ -250,10 +252,12 @@ impl World {
         assert_eq!(stats.torrents, model.len() as u64);
         for (hash, torrent) in model {
             let stored = self.store.peers(hash, usize::MAX);
-            let stored: BTreeMap<_, _> =
-                stored.into_iter().map(|peer| (peer.address, (peer.peer_id, peer.seed))).collect();
-            let wanted: BTreeMap<_, _> =
-                torrent.peers.iter().map(|(address, peer)| (*address, (peer.peer_id, peer.seed))).collect();
+            let stored: BTreeMap<_, _> = stored.into_iter().map(|peer| (peer.address, (peer.tag, peer.seed))).collect();
+            let wanted: BTreeMap<_, _> = torrent
+                .peers
+                .iter()
+                .map(|(address, peer)| (*address, (PeerTag::of(&peer.peer_id), peer.seed)))
+                .collect();
             assert_eq!(stored, wanted);
             assert!(wanted.keys().all(|address| told.contains(&(*hash, *address))));
             let scraped = self.store.scrape(&[*hash])[0];
@@ -263,7 +267,7 @@ impl World {
 }
 
 /// What every answer keeps to, whatever is in the store.
-fn check_reply(request: &StoreAnnounce, reply: &StoreReply) {
+fn check_reply(request: &StoreAnnounce<'_>, reply: &StoreReply) {
     let wanted = request.num_want.map_or(DEFAULT_PEERS, |wanted| MOST_PEERS.min(wanted as usize));
     assert!(reply.peers.len() <= wanted);
     assert!(request.event != AnnounceEvent::Stopped || reply.peers.is_empty());
@@ -272,13 +276,13 @@ fn check_reply(request: &StoreAnnounce, reply: &StoreReply) {
     assert!(unique.len() <= (reply.complete + reply.incomplete) as usize);
     let asker = canonical(request.address);
     for peer in &reply.peers {
-        assert!(peer.address != asker && peer.peer_id != Some(request.peer_id), "one's own address");
+        assert!(peer.address != asker && peer.peer_id.is_none(), "one's own address");
         assert!(Reach::of(peer.address.ip()) >= Reach::of(asker.ip()), "{} is of no use to {asker}", peer.address);
     }
 }
 
 /// The choice is among the right ones, and complete where there are few.
-fn check_choice(request: &StoreAnnounce, chosen: &[PeerAddress], torrent: &Torrent, seed: bool) {
+fn check_choice(request: &StoreAnnounce<'_>, chosen: &[PeerAddress], torrent: &Torrent, seed: bool) {
     let asker = canonical(request.address);
     let range = torrent.peers.values().filter(|peer| !seed || !peer.seed).count();
     let fits = |(address, peer): &(&SocketAddr, &Peer)| {
@@ -288,9 +292,8 @@ fn check_choice(request: &StoreAnnounce, chosen: &[PeerAddress], torrent: &Torre
             && Reach::of(address.ip()) >= Reach::of(asker.ip())
             && (request.dialect != Dialect::Udp || address.is_ipv4() == asker.is_ipv4())
     };
-    let fitting: BTreeMap<SocketAddr, PeerId> =
-        torrent.peers.iter().filter(fits).map(|(address, peer)| (*address, peer.peer_id)).collect();
-    assert!(chosen.iter().all(|peer| fitting.get(&peer.address) == peer.peer_id.as_ref()), "who may not be told");
+    let fitting: BTreeSet<SocketAddr> = torrent.peers.iter().filter(fits).map(|(address, _)| *address).collect();
+    assert!(chosen.iter().all(|peer| fitting.contains(&peer.address)), "who may not be told");
     let wanted = request.num_want.map_or(DEFAULT_PEERS, |wanted| MOST_PEERS.min(wanted as usize));
     if request.event != AnnounceEvent::Stopped && range <= 2 * wanted + 8 {
         assert_eq!(chosen.len(), fitting.len().min(wanted), "somebody was forgotten");

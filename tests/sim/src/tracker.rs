@@ -58,6 +58,7 @@ impl Tracker {
             event: announce.event,
             num_want: announce.num_want,
             dialect: Dialect::Http,
+            passkey: None,
         };
         let refused = |_| TrackerError::Refused { reason: "the tracker is full".into(), retry_in: None };
         let reply = self.store.announce(now, &request).map_err(refused)?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ChangeKind;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ fn store(config: StoreConfig) -> (Store, Instant) {
     (Store::new(config, now), now)
 }
 
-fn announce(n: u16, left: u64) -> StoreAnnounce {
+fn announce(n: u16, left: u64) -> StoreAnnounce<'static> {
     let [high, low] = n.to_be_bytes();
     let mut id = [0; 20];
     id[..2].copy_from_slice(&[high, low]);
@@ -22,6 +23,7 @@ fn announce(n: u16, left: u64) -> StoreAnnounce {
         event: AnnounceEvent::Started,
         num_want: Some(200),
         dialect: Dialect::Http,
+        passkey: None,
     }
 }
 
@@ -48,7 +50,7 @@ fn leechers_get_all_and_seeds_get_leechers() {
     assert_eq!(addresses(&reply), HashSet::from([seed.address, other_seed.address, leecher.address]));
     let reply = store.announce(now, &seed).unwrap();
     assert_eq!(addresses(&reply), HashSet::from([leecher.address, other_leecher.address]));
-    assert_eq!(reply.peers[0].peer_id.map(|id| id.0[1] > 2), Some(true));
+    assert_eq!(reply.peers[0].peer_id, None, "ids are not kept");
 }
 
 #[test]
@@ -90,6 +92,18 @@ fn nobody_gets_themselves() {
 }
 
 #[test]
+fn only_the_same_peer_can_leave() {
+    let (store, now) = store(StoreConfig::default());
+    let peer = announce(1, 5);
+    store.announce(now, &peer).unwrap();
+    let other = StoreAnnounce { peer_id: PeerId([9; 20]), event: AnnounceEvent::Stopped, ..peer };
+    assert_eq!(store.announce(now, &other).unwrap().incomplete, 1);
+    assert!(!store.remove(now, HASH, peer.address, &other.peer_id, Dialect::Native));
+    assert!(store.remove(now, HASH, peer.address, &peer.peer_id, Dialect::Native));
+    assert_eq!(store.stats().peers, 0);
+}
+
+#[test]
 fn num_want_is_bounded() {
     let (store, now) = store(StoreConfig::default());
     (0..500).for_each(|n| drop(store.announce(now, &announce(n, 0)).unwrap()));
@@ -119,6 +133,128 @@ fn the_choice_is_random_without_bias() {
     assert_eq!(times.len(), 100);
     // 200 expected, with a deviation of some 13.
     assert!(times.values().all(|times| (130..270).contains(times)), "{times:?}");
+}
+
+/// Pearson's sum over how often each of these was told of in so many rounds, and the number of degrees of freedom.
+fn chi_squared(times: &HashMap<SocketAddr, u32>, peers: usize, rounds: u32) -> (f64, f64) {
+    let likely = f64::from(times.values().sum::<u32>()) / peers as f64 / f64::from(rounds);
+    let (expected, variance) = (f64::from(rounds) * likely, f64::from(rounds) * likely * (1.0 - likely));
+    let told = times.values().map(|times| (f64::from(*times) - expected).powi(2) / variance).sum::<f64>();
+    (told + (peers - times.len()) as f64 * expected * expected / variance, (peers - 1) as f64)
+}
+
+#[test]
+fn in_swarms_of_all_sizes_everybody_is_as_likely_and_each_pair_too() {
+    // Few and many, so that swarms are held and drawn from in every way there is; seeds and both families among them.
+    for (peers, wanted) in [(7, 3), (40, 39), (64, 20), (65, 5), (300, 200), (1_000, 50), (3_000, 100)] {
+        let (store, now) = store(StoreConfig { seed: 7, rates: Rates::UNLIMITED, ..StoreConfig::default() });
+        for n in 0..peers {
+            let peer = announce(n, u64::from(n % 3));
+            let v6 = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n + 1], 6881));
+            let address = if n % 4 == 0 { v6 } else { peer.address };
+            store.announce(now, &StoreAnnounce { address, ..peer }).unwrap();
+        }
+        let asker = announce(20_000, 1);
+        let (mut times, mut together) = (HashMap::new(), 0_u32);
+        let mut out = CompactPeers::default();
+        let rounds = 150 * u32::from(peers) / wanted;
+        for _ in 0..rounds {
+            let request = StoreAnnounce { num_want: Some(wanted), ..asker };
+            store.answer_into(&request, &mut out);
+            let told: HashSet<_> = out.iter().collect();
+            assert_eq!((told.len(), out.len()), (wanted as usize, wanted as usize), "nobody twice");
+            let two = [announce(1, 0).address, announce(2, 0).address];
+            together += u32::from(two.iter().all(|one| told.contains(one)));
+            told.into_iter().for_each(|peer| *times.entry(peer).or_default() += 1);
+        }
+        let (sum, freedom) = chi_squared(&times, peers.into(), rounds);
+        // Six standard deviations.
+        assert!((sum - freedom).abs() < 6.0 * (2.0 * freedom).sqrt(), "{peers} peers, {wanted} wanted: {sum}");
+        let (n, k) = (f64::from(peers), f64::from(wanted));
+        let expected = f64::from(rounds) * k * (k - 1.0) / n / (n - 1.0);
+        assert!((f64::from(together) - expected).abs() < 6.0 * expected.sqrt() + 1.0, "{together} for {expected}");
+    }
+}
+
+#[test]
+fn seeds_are_told_of_leechers_only_in_swarms_of_all_sizes() {
+    for peers in [3, 64, 65, 2_000] {
+        let (store, now) = store(StoreConfig::default());
+        let leecher = |n: u16| !n.is_multiple_of(3);
+        (0..peers).for_each(|n| drop(store.announce(now, &announce(n, u64::from(n % 3))).unwrap()));
+        let all: HashSet<_> = (0..peers).filter(|n| leecher(*n)).map(|n| announce(n, 0).address).collect();
+        let mut out = CompactPeers::default();
+        let counts = store.announce_into(now, &announce(0, 0), &mut out).unwrap();
+        assert_eq!((counts.complete, counts.incomplete as usize), (u32::from(peers.div_ceil(3)), all.len()));
+        assert_eq!(out.len(), all.len().min(MOST_PEERS));
+        assert!(out.iter().all(|peer| all.contains(&peer)));
+    }
+}
+
+#[test]
+fn the_compact_answer_is_in_the_order_of_the_network() {
+    let (store, now) = store(StoreConfig::default());
+    let v6 = StoreAnnounce { address: "[2001:db8::1]:258".parse().unwrap(), ..announce(2, 0) };
+    store.announce(now, &announce(0x0102, 1)).unwrap();
+    store.announce(now, &v6).unwrap();
+    let mut out = CompactPeers::default();
+    for _ in 0..2 {
+        store.announce_into(now, &announce(3, 5), &mut out).unwrap();
+        assert_eq!(out.v4, [8, 8, 1, 2, 0x1a, 0xe1]);
+        assert_eq!(out.v6, [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
+    }
+    let stopped = StoreAnnounce { event: AnnounceEvent::Stopped, ..announce(3, 5) };
+    store.announce_into(now, &stopped, &mut out).unwrap();
+    assert!(out.is_empty(), "what was in the buffer is no answer");
+}
+
+#[test]
+fn the_bytes_of_memory_are_bounded() {
+    let most = 4 << 20;
+    let (store, now) = store(StoreConfig { max_bytes: most, rates: Rates::UNLIMITED, ..StoreConfig::default() });
+    let mut refused = 0;
+    for n in 0..100_000_u32 {
+        let [.., a, b, c] = n.to_be_bytes();
+        let hash = {
+            let mut hash = [0; 20];
+            hash[..3].copy_from_slice(&[a, b, c]);
+            InfoHash(hash)
+        };
+        let address = SocketAddr::from(([11, a, b, c], 6881));
+        refused +=
+            u32::from(store.announce(now, &StoreAnnounce { info_hash: hash, address, ..announce(1, 1) }).is_err());
+    }
+    let stats = store.stats();
+    assert!(stats.bytes < most as u64 * 5 / 4 && stats.bytes > most as u64 * 3 / 4, "{stats:?}");
+    assert!(stats.evicted_torrents > 20_000 && stats.torrents > 20_000 && refused < 100, "{refused} {stats:?}");
+    store.check_invariants();
+    store.expire(now + Duration::from_secs(3_600));
+    let left = store.stats();
+    assert!((left.torrents, left.peers) == (0, 0) && left.bytes < stats.bytes / 4, "{left:?}");
+}
+
+#[test]
+fn who_is_silent_for_days_is_not_taken_for_new() {
+    let (store, now) = store(StoreConfig { peer_ttl: Duration::from_secs(3_600), ..StoreConfig::default() });
+    (0..100).for_each(|n| drop(store.announce(now, &announce(n, 1)).unwrap()));
+    for hours in 1..=80 {
+        let at = now + Duration::from_secs(hours * 3_600);
+        store.announce(at, &announce(1_000, 1)).unwrap();
+    }
+    // Records tell the time modulo 18 hours.
+    assert_eq!(store.expire(now + Duration::from_secs(80 * 3_600)), 100);
+    assert_eq!(store.expire(now + Duration::from_secs(80 * 3_600 + 2 * 65_536)), 1, "a leap of whole turns");
+}
+
+#[test]
+fn expiry_goes_through_large_swarms_in_slices() {
+    let (store, now) = store(StoreConfig { rates: Rates::UNLIMITED, ..StoreConfig::default() });
+    (0..10_000).for_each(|n| drop(store.announce(now, &announce(n, u64::from(n % 2))).unwrap()));
+    let later = now + Duration::from_secs(600);
+    (0..10_000).step_by(10).for_each(|n| drop(store.announce(later, &announce(n, u64::from(n % 2))).unwrap()));
+    assert_eq!(store.expire(now + Duration::from_secs(700)), 9_000);
+    store.check_invariants();
+    assert_eq!((store.stats().peers, store.stats().seeds), (1_000, 1_000));
 }
 
 #[test]
@@ -208,9 +344,12 @@ fn the_number_of_peers_is_bounded() {
     let stats = store.stats();
     assert_eq!((stats.peers, stats.evicted_peers), (100, 4_900));
     assert_eq!(store.peers(&HASH, 1_000).iter().filter(|peer| peer.seed).count() as u64, stats.seeds);
-    let ids =
-        store.peers(&HASH, 1_000).into_iter().map(|peer| u16::from_be_bytes([peer.peer_id.0[0], peer.peer_id.0[1]]));
-    assert!(ids.filter(|id| *id < 4_000).count() < 10, "the silent go first");
+    let number = |peer: StoredPeer| match peer.address.ip() {
+        IpAddr::V4(ip) => u16::from_be_bytes([ip.octets()[2], ip.octets()[3]]),
+        IpAddr::V6(_) => panic!("no such peer"),
+    };
+    let numbers = store.peers(&HASH, 1_000).into_iter().map(number);
+    assert!(numbers.filter(|number| *number < 4_000).count() < 10, "the silent go first");
     let other = StoreAnnounce { info_hash: torrent(7), ..announce(1, 0) };
     let refused = store.announce(now, &other);
     assert!(refused == Err(StoreRefusal::Full) || store.stats().peers <= 100);

@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::PeerId;
 use swarm_proto::native::{Decoded, Sender as Side, TrackerMessage, decode};
-use swarm_tracker_core::{ChangeKind, Dialect, StoreAnnounce, StoreConfig};
+use swarm_tracker_core::{ChangeKind, Dialect, PeerTag, StoreAnnounce, StoreConfig};
 
 const HASH: InfoHash = InfoHash([1; 20]);
 
 struct Peer {
-    announce: StoreAnnounce,
+    announce: StoreAnnounce<'static>,
     subscriber: Subscriber,
     waiting: VecDeque<bytes::Bytes>,
 }
@@ -28,6 +28,7 @@ fn peer_of(info_hash: InfoHash, n: u8, left: u64, queue: usize) -> Peer {
         event: AnnounceEvent::Started,
         num_want: None,
         dialect: Dialect::Native,
+        passkey: None,
     };
     let mailbox = Arc::new(Mailbox::new(queue));
     let subscriber =
@@ -63,7 +64,7 @@ impl World {
         self.hub.stop(peer.announce.info_hash, peer.announce.address, peer.subscriber.connection);
     }
 
-    fn announce(&self, announce: &StoreAnnounce) {
+    fn announce(&self, announce: &StoreAnnounce<'_>) {
         self.store.announce(std::time::Instant::now(), announce).unwrap();
     }
 
@@ -200,7 +201,7 @@ async fn departures_that_wait_are_bounded() {
         let change = Change {
             info_hash: InfoHash(hash),
             address: ([8, 8, 8, 8], 1).into(),
-            peer_id: PeerId([1; 20]),
+            tag: PeerTag::from_bits(1),
             kind: ChangeKind::Left,
             dialect: None,
         };

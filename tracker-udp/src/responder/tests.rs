@@ -2,6 +2,7 @@ use super::*;
 use crate::connection_id::Key;
 use std::time::Duration;
 use swarm_proto::announce::AnnounceEvent;
+use swarm_proto::announce::AnnounceReply;
 use swarm_proto::announce::udp::{ConnectionId, TransactionId, announce_request, connect_request, scrape_request};
 use swarm_proto::id::PeerId;
 use swarm_tracker_core::{Rate, Rates, StoreConfig};
@@ -35,7 +36,8 @@ impl Tracker {
     /// The answer as it goes out, and what it counts as.
     fn raw(&self, from: &str, datagram: &[u8]) -> (Vec<u8>, Outcome) {
         let mut out = Vec::new();
-        let outcome = self.responder.respond(self.moment, from.parse().unwrap(), datagram, &mut out);
+        let outcome =
+            self.responder.respond(self.moment, from.parse().unwrap(), datagram, &mut Scratch::default(), &mut out);
         (out, outcome)
     }
 
@@ -247,7 +249,7 @@ fn answers_are_as_long_as_wished_and_fit_a_packet() {
 
 #[test]
 fn one_network_asks_over_udp_so_often_and_no_more() {
-    let rates = Rates { requests: Rate { burst: 10, per_second: 1 }, joins: Rate::UNLIMITED };
+    let rates = Rates { requests: Rate { burst: 10, per_second: 1 }, ..Rates::UNLIMITED };
     let tracker = Tracker::new(StoreConfig { rates, ..StoreConfig::default() });
     let from = "8.8.8.1:1";
     for _ in 0..3 {
@@ -263,4 +265,19 @@ fn one_network_asks_over_udp_so_often_and_no_more() {
     tracker.announce(from, &stopped);
     assert_eq!(tracker.responder.store.stats().peers, 0, "who leaves is always heard");
     tracker.announce("8.8.8.2:1", &announce(2, 9));
+}
+
+#[test]
+fn a_private_tracker_takes_its_key_from_the_path() {
+    let access = swarm_tracker_core::Access::default();
+    assert!(access.set_key(b"secret", swarm_tracker_core::KeyLimits::default()));
+    let tracker = Tracker::new(StoreConfig { access: Some(Arc::new(access)), ..StoreConfig::default() });
+    let from = "192.0.2.1:6881";
+    let connection = tracker.connect(from);
+    let ask = |path: &str| announce_request(connection, TRANSACTION, &announce(1, 0), path);
+    assert!(matches!(tracker.ask(from, &ask("/secret/announce?x=1")), Reply::Announced(_)));
+    assert_eq!(tracker.refusal(from, &ask("/announce")), "this tracker is private: the announce URL needs your key");
+    assert_eq!(tracker.refusal(from, &ask("/guess/announce")), "unknown key in the announce URL");
+    let scrape = scrape_request(connection, TRANSACTION, &[announce(1, 0).info_hash]);
+    assert_eq!(tracker.refusal(from, &scrape), "this tracker is private: the announce URL needs your key");
 }

@@ -18,7 +18,7 @@ mod url;
 
 pub use dialogue::{Answer, Dialogue, Question, Subject};
 pub use options::Options;
-pub use reply::{PEERS_LENGTH, Reply};
+pub use reply::{PEERS_LENGTH, Reply, write_announced};
 pub use request::{Claimed, Fault, Query, Request, announce_request, connect_request, scrape_request};
 pub use url::UdpUrl;
 

@@ -42,13 +42,10 @@ impl Reply {
                 out.extend_from_slice(&connection.0.to_be_bytes());
             }
             Self::Announced(reply) => {
-                head(ANNOUNCE);
-                // As signed numbers, which BEP 15 takes them for.
-                let interval = i32::try_from(reply.interval.as_secs()).unwrap_or(i32::MAX);
-                out.extend_from_slice(&interval.to_be_bytes());
-                out.extend_from_slice(&reply.incomplete.unwrap_or_default().to_be_bytes());
-                out.extend_from_slice(&reply.complete.unwrap_or_default().to_be_bytes());
-                write_peers(&reply.peers, family, out);
+                let AnnounceReply { interval, complete, incomplete, peers, .. } = reply;
+                let counts = (complete.unwrap_or_default(), incomplete.unwrap_or_default());
+                write_announced(transaction, *interval, counts, &[], out);
+                write_peers(peers, family, out);
             }
             Self::Scraped(entries) => {
                 head(SCRAPE);
@@ -81,6 +78,23 @@ impl Reply {
         };
         Some((transaction, reply))
     }
+}
+
+/// Writes the reply to an announce behind what is in `out`: the numbers of seeds and of leechers, and peers of the
+/// asker's family as they stand on the wire, of which those beyond [`PEERS_LENGTH`] must have been left out.
+pub fn write_announced(
+    transaction: TransactionId,
+    interval: Duration,
+    (complete, incomplete): (u32, u32),
+    peers: &[u8],
+    out: &mut Vec<u8>,
+) {
+    // As a signed number, which BEP 15 takes it for.
+    let interval = i32::try_from(interval.as_secs()).unwrap_or(i32::MAX);
+    for field in [ANNOUNCE, transaction.0, interval.unsigned_abs(), incomplete, complete] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    out.extend_from_slice(peers);
 }
 
 fn write_peers(peers: &[PeerAddress], family: Family, out: &mut Vec<u8>) {
