@@ -74,6 +74,34 @@ fn options_stand_in_a_file() {
 }
 
 #[test]
+fn every_dialect_is_scraped() {
+    let place = Place::new();
+    let (_tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --udp 127.0.0.1:0 --native 127.0.0.1:0", 3);
+    place.write("in.bin", &noise(1, 50_000));
+    place.run(&format!("make-meta in.bin --no-date --tracker {}", urls[0])).good();
+    let mut seed = place.start("seed in.bin.meta --json --listen 127.0.0.1:0");
+    seed.event("tracker");
+    let unknown = "0123456789abcdef0123456789abcdef01234567";
+    for (url, downloaded) in urls.iter().zip(["0", "0", "null"]) {
+        let told = place.run(&format!("scrape in.bin.meta {unknown} --tracker {url} --json")).good();
+        let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let counts = |line: &serde_json::Value| (line["seeds"].clone(), line["leechers"].clone());
+        assert_eq!((lines.len(), counts(&lines[0])), (2, (1.into(), 0.into())), "{told}");
+        assert_eq!((&lines[0]["name"], &lines[0]["tracker"]), (&"in.bin".into(), &url.as_str().into()));
+        assert_eq!(lines[0]["downloaded"].to_string(), downloaded);
+        assert_eq!((&lines[1]["info_hash"], counts(&lines[1])), (&unknown.into(), (0.into(), 0.into())));
+    }
+    let table = place.run("scrape in.bin.meta").good();
+    assert!(table.starts_with(&urls[0]) && table.contains("        1         0          0  in.bin"), "{table}");
+    let gone = "udp://127.0.0.1:1/announce";
+    let one_of_two = place.run(&format!("scrape in.bin.meta --tracker {gone} --tracker {}", urls[1]));
+    assert_eq!(one_of_two.code(), 0);
+    assert!(one_of_two.stderr().contains(gone) && one_of_two.stdout().contains("in.bin"));
+    place.run(&format!("scrape in.bin.meta --tracker {gone}")).failed(6, gone);
+    place.run(&format!("scrape {unknown}")).failed(2, "name one with --tracker");
+}
+
+#[test]
 fn a_key_for_connection_ids_is_read_from_a_file() {
     let place = Place::new();
     place.write("key", b"000102030405060708090a0b0c0d0e0f\n");

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Unpublish(tracker::UnpublishArguments),
     /// List the peers of a native tracker, or of one of its files.
     Peers(tracker::PeersArguments),
+    /// Ask trackers how many seeds and leechers torrents have.
+    Scrape(tracker::ScrapeArguments),
     /// Talk to a native tracker: list, publish, fetch, one command after the other.
     Shell(tracker::ShellArguments),
     /// Print the completion script of a shell.

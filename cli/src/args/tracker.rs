@@ -167,6 +167,26 @@ pub(crate) struct ListArguments {
     pub(crate) json: bool,
 }
 
+/// Arguments of `scrape`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  swarm scrape debian.torrent
+  swarm scrape 0123456789abcdef0123456789abcdef01234567 --tracker udp://box:6969 --json")]
+pub(crate) struct ScrapeArguments {
+    /// Metainfo files (a path, an http(s):// URL, or native://HOST:PORT/NAME), or info hashes of 40 hexadecimal digits.
+    #[arg(value_name = "META|HASH", required = true)]
+    pub(crate) torrents: Vec<String>,
+
+    /// Ask this tracker (http, https, udp or native); may be repeated. By default those in the metainfo.
+    #[arg(long = "tracker", value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) trackers: Vec<String>,
+
+    /// Print one JSON object a line instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Arguments of `shell`.
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -5,6 +5,7 @@ mod content;
 mod documentation;
 mod fetch;
 mod make_meta;
+mod scrape;
 mod seed;
 mod share;
 mod shell;
@@ -42,6 +43,7 @@ pub(crate) async fn run(arguments: Arguments, stop: &mut Stop) -> Result<Exit, F
         Command::Publish(arguments) => unless_stopped(stop, catalogue::publish(arguments)).await,
         Command::Unpublish(arguments) => unless_stopped(stop, catalogue::unpublish(arguments)).await,
         Command::Peers(arguments) => unless_stopped(stop, catalogue::peers(arguments)).await,
+        Command::Scrape(arguments) => unless_stopped(stop, scrape::run(arguments)).await,
         Command::Shell(arguments) => shell::run(arguments, stop).await,
         Command::Completions(arguments) => documentation::completions(arguments),
         Command::Man(arguments) => documentation::man(arguments),

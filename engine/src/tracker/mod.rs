@@ -6,7 +6,11 @@ pub mod udp;
 
 use http::HttpTracker;
 use native::NativeTracker;
+use std::time::Duration;
+use swarm_proto::announce::http::{SCRAPE_HASHES, ScrapeEntry};
 use swarm_proto::announce::{AnnounceReply, PeerAddress, TrackerError};
+use swarm_proto::id::InfoHash;
+use swarm_proto::native::PeerList;
 use swarm_proto::swarm::AnnounceJob;
 use tokio::sync::mpsc::Sender;
 use udp::UdpTracker;
@@ -17,6 +21,19 @@ pub struct Trackers {
     http: HttpTracker,
     native: NativeTracker,
     udp: UdpTracker,
+}
+
+/// What a tracker counts of one torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Seeds.
+    pub complete: u32,
+    /// Leechers.
+    pub incomplete: u32,
+    /// How often it was completed; a native tracker does not say.
+    pub downloaded: Option<u32>,
 }
 
 impl Trackers {
@@ -30,6 +47,35 @@ impl Trackers {
         &self.native
     }
 
+    /// Asks a tracker for the counts of any number of torrents, as many at a time as a question holds: BEP 48 over HTTP, BEP 15 over
+    /// UDP. The answer has them in the order of the question; what a tracker left out is missing. `timeout` is for each
+    /// question.
+    ///
+    /// # Errors
+    /// [`TrackerError`]; `Unsupported` for a URL whose scheme belongs to no dialect, and for a tracker without scrape.
+    pub async fn scrape(&self, url: &str, hashes: &[InfoHash], timeout: Duration) -> Result<Vec<Counts>, TrackerError> {
+        let mut found = Vec::new();
+        for part in hashes.chunks(SCRAPE_HASHES) {
+            let mut entries = match scheme(url).as_deref() {
+                Some("http" | "https") => told(self.http.scrape(url, part, timeout).await?),
+                Some("udp") => told(self.udp.scrape(url, part, timeout).await?),
+                Some("native") => {
+                    let lists = native::scrape(&native::parse(url)?, part, timeout).await?;
+                    let counts = |(&info_hash, list): (&InfoHash, PeerList)| {
+                        let PeerList { complete, incomplete, .. } = list;
+                        Counts { info_hash, complete, incomplete, downloaded: None }
+                    };
+                    part.iter().zip(lists).map(counts).collect()
+                }
+                _ => return Err(TrackerError::Unsupported(url.to_owned())),
+            };
+            // An answer over HTTP comes in the order of the hashes, and may hold what nobody asked for.
+            entries.sort_by_key(|entry| part.iter().position(|hash| *hash == entry.info_hash));
+            found.extend(entries.into_iter().filter(|entry| part.contains(&entry.info_hash)));
+        }
+        Ok(found)
+    }
+
     /// Makes one announce. Peers that a tracker tells of later, unasked, come over `pushed`.
     ///
     /// # Errors
@@ -39,11 +85,23 @@ impl Trackers {
         job: &AnnounceJob,
         pushed: &Sender<Vec<PeerAddress>>,
     ) -> Result<AnnounceReply, TrackerError> {
-        match job.url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
+        match scheme(&job.url).as_deref() {
             Some("http" | "https") => self.http.announce(&job.url, &job.announce, job.timeout).await,
             Some("udp") => self.udp.announce(&job.url, &job.announce, job.timeout).await,
             Some("native") => self.native.announce(job, pushed).await,
             _ => Err(TrackerError::Unsupported(job.url.clone())),
         }
     }
+}
+
+fn scheme(url: &str) -> Option<String> {
+    url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase())
+}
+
+fn told(entries: Vec<(InfoHash, ScrapeEntry)>) -> Vec<Counts> {
+    let counts = |(info_hash, entry): (InfoHash, ScrapeEntry)| {
+        let ScrapeEntry { complete, incomplete, downloaded } = entry;
+        Counts { info_hash, complete, incomplete, downloaded: Some(downloaded) }
+    };
+    entries.into_iter().map(counts).collect()
 }

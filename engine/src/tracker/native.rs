@@ -12,7 +12,7 @@ mod relay;
 mod tests;
 mod wire;
 
-pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, unpublish};
+pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, scrape, unpublish};
 
 pub use people::{lookup_name, register_name, release_name, shut_down};
 pub use relay::RelayedMessage;
@@ -120,6 +120,6 @@ impl NativeTracker {
 }
 
 /// Reads the URL of a native tracker.
-fn parse(url: &str) -> Result<NativeUrl, TrackerError> {
+pub(super) fn parse(url: &str) -> Result<NativeUrl, TrackerError> {
     url.parse().map_err(|error| TrackerError::Unsupported(format!("{url}: {error}")))
 }

@@ -176,6 +176,31 @@ pub(super) async fn converse(wire: &mut Wire, asked: RequestId, request: Request
     }
 }
 
+/// Seeds and leechers of these torrents, in their order.
+///
+/// # Errors
+/// [`TrackerError`].
+pub async fn scrape(
+    tracker: &NativeUrl,
+    hashes: &[InfoHash],
+    patience: Duration,
+) -> Result<Vec<PeerList>, TrackerError> {
+    let talk = async {
+        let mut wire = Wire::connect(&tracker.authority(), NATIVE_FRAME_LENGTH).await?;
+        wire.go_online(PeerId::new(rand::random()), 0).await?;
+        let mut lists = Vec::new();
+        for (id, &hash) in (1..).zip(hashes) {
+            let request = Request::Peers { info_hash: Some(hash), num_want: Some(0) };
+            match converse(&mut wire, RequestId(id), request).await? {
+                Response::Peers(list) => lists.push(list),
+                _ => return Err(odd_answer()),
+            }
+        }
+        Ok(lists)
+    };
+    timeout(patience, talk).await.unwrap_or(Err(TrackerError::TimedOut(patience)))
+}
+
 fn info_hash_of(metainfo: &Bytes) -> Result<InfoHash, TrackerError> {
     let parsed = Metainfo::parse(metainfo.clone());
     parsed.map(|metainfo| metainfo.info_hash()).map_err(|error| TrackerError::Malformed(error.to_string()))
