@@ -42,7 +42,8 @@ impl Fake {
         let Request::Online(online) = request else { panic!("{request:?}") };
         assert_eq!((online.port, online.version), (6881, 1));
         let address = "192.0.2.1:6881".parse().unwrap();
-        peer.answer(id, Response::Online(Session { version: 1, address, interval_s: 300, session: 7 })).await;
+        let session = Session { version: 1, address, interval_s: 300, session: 7, challenge: None };
+        peer.answer(id, Response::Online(session)).await;
         peer
     }
 
