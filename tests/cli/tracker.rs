@@ -74,6 +74,24 @@ fn options_stand_in_a_file() {
 }
 
 #[test]
+fn the_numbers_of_a_tracker_are_shown() {
+    let place = Place::new();
+    let (_tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --native 127.0.0.1:0", 2);
+    place.run(&format!("scrape {} --tracker {}", "ab".repeat(20), urls[0])).good();
+    let table = place.run(&format!("tracker top {} --once", urls[0])).good();
+    assert!(table.starts_with(&urls[0]) && table.lines().any(|line| line.starts_with("scrapes ")), "{table}");
+    let told = place.run(&format!("tracker top {} --once --json", urls[0])).good();
+    let told: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
+    assert_eq!((&told["scrapes"], &told["peers"]), (&1.into(), &0.into()));
+    let mut live = place.start(&format!("tracker top {} --json --every 1s", urls[0]));
+    assert!(live.line().starts_with('{') && live.line().starts_with('{'), "it looks again");
+    live.signal("-INT");
+    assert_eq!(live.end(), Some(0));
+    place.run("tracker top http://127.0.0.1:1 --once").failed(6, "http://127.0.0.1:1");
+    place.run(&format!("tracker top {} --once", urls[1])).failed(6, &urls[1]);
+}
+
+#[test]
 fn every_dialect_is_scraped() {
     let place = Place::new();
     let (_tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --udp 127.0.0.1:0 --native 127.0.0.1:0", 3);

@@ -79,6 +79,29 @@ pub(crate) enum Dialect {
     Udp(UdpArguments),
     /// The native protocol, with catalogue, names and push.
     Native(DialectArguments),
+    /// Show the numbers of a running tracker that speaks HTTP.
+    Top(TopArguments),
+}
+
+/// Arguments of `tracker top`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: swarm tracker top http://box:6969")]
+pub(crate) struct TopArguments {
+    /// The tracker; what stands behind the port does not count.
+    #[arg(value_name = "http://HOST:PORT", value_hint = ValueHint::Url)]
+    pub(crate) tracker: String,
+
+    /// Time between two looks.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = values::interval)]
+    pub(crate) every: Duration,
+
+    /// Look once.
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Print one JSON object a look.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `tracker http` and `tracker native`.

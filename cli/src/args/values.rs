@@ -101,7 +101,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     let usable = !interval.is_zero();
-    usable.then_some(interval).ok_or_else(|| "an interval of 0 would make peers announce without a pause".to_owned())
+    usable.then_some(interval).ok_or_else(|| "an interval of 0 would mean without a pause".to_owned())
 }
 
 /// `auto`, or a power of two between 16 KiB and 16 MiB.

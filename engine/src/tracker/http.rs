@@ -61,6 +61,23 @@ impl HttpTracker {
         read(&fetched, parse_scrape)
     }
 
+    /// A page beside the announces of the tracker at `url`, such as `stats`; its body. For people who name the tracker
+    /// themselves: it may be on this machine.
+    ///
+    /// # Errors
+    /// [`TrackerError`]; `Failed` for a status that is no success.
+    pub async fn page(&self, url: &str, page: &str, timeout: Duration) -> Result<Vec<u8>, TrackerError> {
+        let wrong = |_| TrackerError::Unsupported(url.into());
+        let mut url = Url::parse(url).map_err(wrong)?;
+        url.set_query(None);
+        url.set_path(page);
+        let fetched = self.get(url.as_str(), Reach::Loopback, timeout).await?;
+        match fetched.status.is_success() {
+            true => Ok(fetched.body.to_vec()),
+            false => Err(TrackerError::Failed(format!("HTTP status {}", fetched.status))),
+        }
+    }
+
     async fn get(&self, url: &str, least: Reach, timeout: Duration) -> Result<Fetched, TrackerError> {
         let get = self.web.get(url, least, limits::TRACKER_REPLY_LENGTH);
         let fetched = tokio::time::timeout(timeout, get).await.map_err(|_| TrackerError::TimedOut(timeout))?;

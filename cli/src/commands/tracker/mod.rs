@@ -5,6 +5,7 @@ mod config;
 mod inherited;
 mod privileges;
 mod settings;
+mod top;
 
 use crate::address::announce_address;
 use crate::args::tracker::{Dialect, ServiceArguments, TrackerArguments, UdpArguments};
@@ -48,6 +49,9 @@ struct Servers {
 
 /// Serves until the user ends it.
 pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut Stop) -> Result<Exit, Failure> {
+    if let Some(Dialect::Top(arguments)) = &arguments.dialect {
+        return top::run(arguments, stop).await;
+    }
     let from_file = arguments.config.as_deref().map(|path| config::with_file(&typed(), path)).transpose()?;
     let arguments = from_file.as_ref().unwrap_or(arguments);
     let inherited = Inherited::take()?;
@@ -92,7 +96,7 @@ fn asked_for(arguments: &TrackerArguments) -> (Listening, &ServiceArguments) {
             (Listening { udp: vec![only.listen], ..nowhere }, &only.service)
         }
         Some(Dialect::Native(only)) => (Listening { native: Some(only.listen), ..nowhere }, &only.service),
-        None => {
+        Some(Dialect::Top(_)) | None => {
             let TrackerArguments { http, udp, native, .. } = arguments;
             (Listening { http: http.clone(), udp: udp.clone(), native: *native }, &arguments.service)
         }
