@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use std::hash::{BuildHasher, RandomState};
 
 /// Addresses of a table on average, before one is split.
-const TABLE: usize = 512;
+const TABLE: usize = 448;
 /// Where no record stands.
 const NOWHERE: usize = u32::MAX as usize;
 
@@ -24,8 +24,8 @@ pub(crate) struct Large<const L: usize> {
 }
 
 impl<const L: usize> Large<L> {
-    /// What the index takes for a peer: five bytes a bucket, of which some five eighths are in use.
-    pub(crate) const INDEX_BYTES: usize = 8;
+    /// What the index takes for a peer: five bytes a bucket, of which a half are in use.
+    pub(crate) const INDEX_BYTES: usize = 10;
 
     pub(crate) fn new(records: &[Record<L>], seeds: usize, hasher: &RandomState) -> Self {
         let mut large = Self { records: Pieces::new(), seeds, tables: vec![HashTable::new()] };
@@ -126,9 +126,10 @@ impl<const L: usize> Large<L> {
 
     /// Takes the entries that belong there out of one table into a new one.
     fn split(&mut self, hasher: &RandomState) {
-        let tables = self.tables.len();
-        self.tables.push(HashTable::with_capacity(TABLE));
-        self.move_entries(partner(tables), hasher);
+        let partner = partner(self.tables.len());
+        let half = self.tables.get(partner).map_or(0, HashTable::len) / 2 + 16;
+        self.tables.push(HashTable::with_capacity(half));
+        self.move_entries(partner, hasher);
     }
 
     /// Takes the entries of the last table back into that which it was split from.
@@ -143,7 +144,7 @@ impl<const L: usize> Large<L> {
 
     fn move_entries(&mut self, from: usize, hasher: &RandomState) {
         let Some(table) = self.tables.get_mut(from) else { return };
-        let entries = std::mem::replace(table, HashTable::with_capacity(table.len() / 2 + 32));
+        let entries = std::mem::replace(table, HashTable::with_capacity(table.len() / 2 + 16));
         for at in entries {
             let hash = hash_at(&self.records, at, hasher);
             self.insert(table_of(hash, self.tables.len()), hash, at, hasher);

@@ -43,8 +43,8 @@
 //! - Ten bytes for IPv4, 22 for IPv6: address, port, two bytes of time, and a [`PeerTag`] instead of its id. So answers hold
 //!   no peer ids, whatever form they have. Of two peers at one address the later counts; that it is another one is noticed
 //!   in all but one of 32,768 cases, and where it is not, a peer can be taken out by who shares its address.
-//! - Swarms of up to 64 peers are runs of such records in one array a shard; larger ones have an index, and take 18 bytes a
-//!   peer. A torrent takes some 55. `docs/tracker-store.md` has what was measured.
+//! - Swarms of up to 64 peers are runs of such records in one array a shard; larger ones have an index, and take some 25
+//!   bytes a peer. A torrent takes some 55. `docs/tracker-store.md` has what was measured.
 //!
 //! # What happens when it is full
 //! - A torrent beyond `max_torrents` takes the place of one with at most one peer: of 16 chosen at random, empty ones

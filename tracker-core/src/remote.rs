@@ -27,6 +27,10 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
     /// A peer is gone whose connection has ended.
     fn removed(&self, info_hash: &InfoHash, address: SocketAddr);
 
+    /// Has something done that waits, for those who have threads of their own and must not: on the runtime that also talks
+    /// to the other store.
+    fn spawn(&self, task: Wait);
+
     /// Whether it works.
     fn health(&self) -> RemoteHealth;
 }
@@ -70,6 +74,14 @@ impl Store {
     /// Puts a store behind this one; the first one counts.
     pub fn set_remote(&self, remote: Arc<dyn Remote>) {
         drop(self.remote.set(remote));
+    }
+
+    /// Has something done that begins with a [`Wait`], elsewhere; without a store behind this one there is nothing to wait
+    /// for, and nothing is done.
+    pub fn spawn_behind(&self, task: Wait) {
+        if let Some(remote) = self.remote.get() {
+            remote.spawn(task);
+        }
     }
 
     /// Whether the store behind this one works, if there is one.

@@ -33,7 +33,7 @@ const SHARD_TORRENTS: usize = 512;
 /// The store's clock starts here, so that what was loaded from a snapshot may be older than the store.
 const FIRST_SECOND: u32 = 1 << 30;
 /// Torrents and peers that are looked at under one hold of a lock when peers expire: a tenth of a millisecond.
-const EXPIRY_SLICE: usize = 512;
+const EXPIRY_SLICE: usize = 256;
 /// How often the thread that expires peers steps aside for one that waits for its lock.
 const MOST_YIELDS: u32 = 1_000;
 /// Counters beside each other, so that cores do not fight for one.
@@ -44,7 +44,7 @@ const COUNTERS: usize = 16;
 pub struct StoreConfig {
     /// Torrents at most; the crate's front page says what gives way. One takes some 55 bytes.
     pub max_torrents: usize,
-    /// Peers at most, all torrents together. One takes 11 bytes, 18 in swarms of more than 64; 12 more over IPv6.
+    /// Peers at most, all torrents together. One takes 11 bytes, some 25 in swarms of more than 64; 12 more over IPv6.
     pub max_peers: usize,
     /// Bytes of memory at most, torrents and peers together; gives way as peers do. `usize::MAX` for no such bound.
     pub max_bytes: usize,

@@ -49,6 +49,7 @@ use std::time::{Duration, Instant, SystemTime};
 use swarm_proto::announce::{AnnounceEvent, Reach};
 use swarm_proto::id::InfoHash;
 use swarm_tracker_core::{Figure, PeerTag, Remote, RemoteHealth, Store, StoreAnnounce, Wait, Watched};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -117,6 +118,7 @@ pub enum AttachError {
 #[derive(Debug)]
 pub struct RedisStore {
     pub(crate) shared: Arc<Shared>,
+    runtime: Handle,
     worker: AbortHandle,
 }
 
@@ -138,7 +140,7 @@ impl RedisStore {
     /// # Errors
     /// [`AttachError`].
     pub fn attach(config: RedisConfig, store: &Arc<Store>) -> Result<Arc<Self>, AttachError> {
-        let runtime = tokio::runtime::Handle::try_current()?;
+        let runtime = Handle::try_current()?;
         let link = Link::new(&config.address)?;
         let shared = Arc::new(Shared {
             config,
@@ -149,7 +151,7 @@ impl RedisStore {
             down: Mutex::default(),
         });
         let worker = runtime.spawn(worker::work(Arc::clone(&shared), Arc::downgrade(store))).abort_handle();
-        let redis = Arc::new(Self { shared, worker });
+        let redis = Arc::new(Self { shared, runtime, worker });
         store.set_remote(Arc::clone(&redis) as Arc<dyn Remote>);
         Ok(redis)
     }
@@ -214,6 +216,10 @@ impl Remote for RedisStore {
     fn removed(&self, info_hash: &InfoHash, address: SocketAddr) {
         let writes = HashMap::from([(canonical(address), Write::Remove)]);
         self.shared.queue().add(*info_hash, Work { writes, ..Work::default() });
+    }
+
+    fn spawn(&self, task: Wait) {
+        self.runtime.spawn(task);
     }
 
     fn health(&self) -> RemoteHealth {

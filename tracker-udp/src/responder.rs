@@ -2,17 +2,22 @@
 
 use crate::connection_id::{ConnectionIds, Period};
 use crate::counters::Outcome;
-use std::net::SocketAddr;
+use rustix::net::{SendFlags, sendto};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 use swarm_proto::announce::Announce;
 use swarm_proto::announce::udp::{
-    Claimed, Family, Fault, Options, PEERS_LENGTH, Query, Reply, Request, write_announced,
+    Claimed, Family, Fault, Options, PEERS_LENGTH, Query, Reply, Request, TransactionId, write_announced,
 };
 use swarm_proto::id::InfoHash;
 use swarm_tracker_core::{
-    CompactPeers, DEFAULT_PEERS, Dialect, Store, StoreAnnounce, StoreRefusal, SwarmCounts, passkey_of,
+    CompactPeers, DEFAULT_PEERS, Dialect, Store, StoreAnnounce, StoreRefusal, SwarmCounts, Wait, passkey_of,
 };
+
+/// Answers that wait for other nodes at a time; beyond them the answer is what this node knows.
+const MOST_WAITING: usize = 16_384;
 
 /// The time, for all datagrams of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +37,36 @@ impl Moment {
 pub(crate) struct Responder {
     store: Arc<Store>,
     ids: ConnectionIds,
+    /// Answers that wait for other nodes.
+    waiting: Arc<AtomicUsize>,
 }
 
-/// The memory that a thread's answers are put together in.
+/// What a thread answers with.
 #[derive(Default, Debug)]
 pub(crate) struct Scratch {
+    /// The memory that its answers are put together in.
     peers: CompactPeers,
+    /// By which an answer goes that waits for other nodes; without one nothing waits.
+    socket: Option<Arc<UdpSocket>>,
+}
+
+impl Scratch {
+    pub(crate) fn new(socket: Arc<UdpSocket>) -> Self {
+        Self { socket: Some(socket), ..Self::default() }
+    }
+}
+
+/// An announce whose answer waits for other nodes.
+struct Later {
+    request: StoreAnnounce<'static>,
+    transaction: TransactionId,
+    from: SocketAddr,
+    socket: Arc<UdpSocket>,
 }
 
 impl Responder {
     pub(crate) fn new(store: Arc<Store>, ids: ConnectionIds) -> Self {
-        Self { store, ids }
+        Self { store, ids, waiting: Arc::default() }
     }
 
     /// Writes the answer to `out`, which is empty before; stays so where silence is the answer.
@@ -90,11 +114,14 @@ impl Responder {
     ) -> Result<Outcome, Refusal> {
         match claimed.query().map_err(Refusal::Fault)? {
             Query::Announce { announce, options } => {
-                let counts = self.announce(now, from, &announce, options, &mut scratch.peers)?;
-                let CompactPeers { v4, v6, .. } = &scratch.peers;
-                let peers = if from.ip().to_canonical().is_ipv4() { v4 } else { v6 };
-                let (interval, counts) = (self.store.config().interval, (counts.complete, counts.incomplete));
-                write_announced(claimed.transaction, interval, counts, peers, out);
+                let (request, counts, wait) = self.announce(now, from, &announce, options, &mut scratch.peers)?;
+                match (wait, &scratch.socket) {
+                    (Some(wait), Some(socket)) if self.waiting.load(Relaxed) < MOST_WAITING => {
+                        let socket = Arc::clone(socket);
+                        self.answer_later(wait, Later { request, transaction: claimed.transaction, from, socket });
+                    }
+                    _ => write_answer(&self.store, claimed.transaction, from, (counts, &scratch.peers), out),
+                }
                 Ok(Outcome::Announced)
             }
             Query::Scrape(hashes) => {
@@ -105,6 +132,23 @@ impl Responder {
         }
     }
 
+    /// Answers when other nodes' peers are there, or were waited for long enough; this thread goes on.
+    fn answer_later(&self, wait: Wait, later: Later) {
+        let (store, waiting) = (Arc::clone(&self.store), Arc::clone(&self.waiting));
+        waiting.fetch_add(1, Relaxed);
+        self.store.spawn_behind(Box::pin(async move {
+            wait.await;
+            waiting.fetch_sub(1, Relaxed);
+            let (mut peers, mut out) = (CompactPeers::new(), Vec::new());
+            let counts = store.answer_into(&later.request, &mut peers);
+            write_answer(&store, later.transaction, later.from, (counts, &peers), &mut out);
+            // A full socket loses the answer, as the network would.
+            if let Err(error) = sendto(&later.socket, &out, SendFlags::DONTWAIT, &later.from) {
+                tracing::debug!(%error, to = %later.from, "an answer that has waited was not sent");
+            }
+        }));
+    }
+
     fn announce(
         &self,
         now: Instant,
@@ -112,7 +156,7 @@ impl Responder {
         announce: &Announce,
         options: Options<'_>,
         peers: &mut CompactPeers,
-    ) -> Result<SwarmCounts, Refusal> {
+    ) -> Result<(StoreAnnounce<'static>, SwarmCounts, Option<Wait>), Refusal> {
         // Where there are no keys, nobody needs to look for one.
         let is_open = self.store.config().access.is_none();
         let url_data = if is_open { Vec::new() } else { options.url_data() };
@@ -128,9 +172,11 @@ impl Responder {
             event: announce.event,
             num_want: Some(announce.num_want.map_or(most, |wanted| wanted.min(room))),
             dialect: Dialect::Udp,
-            passkey: passkey_of(&url_data),
+            passkey: None,
         };
-        self.store.announce_into(now, &request, peers).map_err(Refusal::Store)
+        let with_key = StoreAnnounce { passkey: passkey_of(&url_data), ..request };
+        let (counts, wait) = self.store.announce_or_wait(now, &with_key, peers).map_err(Refusal::Store)?;
+        Ok((request, counts, wait))
     }
 
     fn scrape(&self, now: Instant, from: SocketAddr, hashes: &[InfoHash]) -> Result<Reply, Refusal> {
@@ -141,6 +187,17 @@ impl Responder {
         access.map_or(Ok(()), |access| access.check_key(None)).map_err(Refusal::Store)?;
         Ok(Reply::Scraped(self.store.scrape(hashes)))
     }
+}
+
+fn write_answer(
+    store: &Store,
+    transaction: TransactionId,
+    from: SocketAddr,
+    (counts, peers): (SwarmCounts, &CompactPeers),
+    out: &mut Vec<u8>,
+) {
+    let peers = if from.ip().to_canonical().is_ipv4() { &peers.v4 } else { &peers.v6 };
+    write_announced(transaction, store.config().interval, (counts.complete, counts.incomplete), peers, out);
 }
 
 /// Why somebody who has proven his address gets an error.

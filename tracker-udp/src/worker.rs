@@ -38,6 +38,7 @@ impl Workers {
         let mut workers = Self { stop, threads: Vec::with_capacity(sockets.len()) };
         for (number, socket) in sockets.into_iter().enumerate() {
             let (responder, counters, stop) = (responder.clone(), counters.clone(), Arc::clone(&workers.stop));
+            let socket = Arc::new(socket);
             let work = move || work(&socket, &responder, &counters, &stop);
             let thread = std::thread::Builder::new().name(format!("udp tracker {number}")).spawn(work)?;
             workers.threads.push(thread);
@@ -59,8 +60,8 @@ impl Drop for Workers {
     }
 }
 
-fn work(socket: &UdpSocket, responder: &Responder, counters: &UdpCounters, stop: &Stop) {
-    let (mut batch, mut scratch) = (Batch::new(), Scratch::default());
+fn work(socket: &Arc<UdpSocket>, responder: &Responder, counters: &UdpCounters, stop: &Stop) {
+    let (mut batch, mut scratch) = (Batch::new(), Scratch::new(Arc::clone(socket)));
     while !stop.said.load(Relaxed) {
         match batch.receive(socket) {
             Ok(()) => {

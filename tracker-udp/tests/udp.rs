@@ -16,7 +16,9 @@ use swarm_proto::announce::udp::{
 };
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreConfig};
+use swarm_tracker_core::{
+    Dialect, PeerTag, Remote, RemoteHealth, RemotePeer, RemoteSwarm, Store, StoreAnnounce, StoreConfig, Wait,
+};
 use swarm_tracker_udp::{Key, UdpCounters, UdpStats, UdpTracker, UdpTrackerConfig};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -266,5 +268,56 @@ async fn a_fault_of_ours_costs_no_more_than_the_datagrams_it_came_with() {
         tokio::task::yield_now().await;
     }
     assert_eq!(told(&client.announce(&announce(2, 5))), ["127.0.0.1:6001"], "the answer was lost, the peer was not");
+    tracker.stop().await;
+}
+
+/// Another node that knows one more peer of each torrent, and says so when it is let.
+#[derive(Debug)]
+struct Elsewhere {
+    store: std::sync::Weak<Store>,
+    runtime: tokio::runtime::Handle,
+    let_go: Arc<tokio::sync::Semaphore>,
+}
+
+impl Remote for Elsewhere {
+    fn announced(&self, request: &StoreAnnounce<'_>) -> Option<Wait> {
+        let (store, let_go, info_hash) = (self.store.clone(), Arc::clone(&self.let_go), request.info_hash);
+        Some(Box::pin(async move {
+            let_go.acquire().await.unwrap().forget();
+            let (address, tag) = ("127.0.0.7:7".parse().unwrap(), PeerTag::from_bits(7));
+            let peers = vec![RemotePeer { address, tag, seed: true, age: Duration::ZERO }];
+            let swarm = RemoteSwarm { info_hash, peers, downloaded: 0, is_whole: true };
+            store.upgrade().unwrap().import(Instant::now(), &swarm);
+        }))
+    }
+
+    fn removed(&self, _: &InfoHash, _: SocketAddr) {}
+
+    fn spawn(&self, task: Wait) {
+        self.runtime.spawn(task);
+    }
+
+    fn health(&self) -> RemoteHealth {
+        RemoteHealth { up: true, text: String::new() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_for_another_node_holds_up_nobody() {
+    let workers = std::num::NonZeroUsize::new(1);
+    let tracker = start(UdpTrackerConfig { workers, ..listening(&["127.0.0.1:0"]) });
+    let let_go = Arc::new(tokio::sync::Semaphore::new(0));
+    let store = Arc::downgrade(&tracker.store);
+    let runtime = tokio::runtime::Handle::current();
+    tracker.store.set_remote(Arc::new(Elsewhere { store, runtime, let_go: Arc::clone(&let_go) }));
+    let mut waits = Client::new(tracker.addresses[0]);
+    let id = waits.connect();
+    let request = announce_request(id, waits.transaction(), &announce(1, 9), "");
+    waits.socket.send(&request).unwrap();
+    // The only thread answers others meanwhile.
+    Client::new(tracker.addresses[0]).connect();
+    let_go.add_permits(1);
+    let Reply::Announced(reply) = waits.hear() else { panic!("no answer to the announce") };
+    assert_eq!((told(&reply), reply.complete), (vec!["127.0.0.7:7".to_string()], Some(1)));
     tracker.stop().await;
 }
