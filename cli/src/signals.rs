@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks for a clean stop, the second ends the process at once. SIGHUP, the end of the
-//! terminal, stays ignored where it was ignored at the start: that is what `nohup` asks for.
+//! terminal, stays ignored where it was ignored at the start: that is what `nohup` asks for. To a tracker without a terminal
+//! it says that its options shall be read again.
 
 use crate::exit::{Exit, Failure, OrExit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,6 +10,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     requested: watch::Receiver<bool>,
+    /// What SIGHUP means, once that is not the end.
+    reload: watch::Sender<Option<u64>>,
 }
 
 impl Stop {
@@ -18,8 +21,15 @@ impl Stop {
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         let hang_up = if ignores_hang_up() { None } else { Some(listen(SignalKind::hangup())?) };
         let (sender, requested) = watch::channel(false);
-        tokio::spawn(watch_signals(interrupt, terminate, hang_up, sender));
-        Ok(Self { requested })
+        let reload = watch::Sender::new(None);
+        tokio::spawn(watch_signals(interrupt, terminate, hang_up, sender, reload.clone()));
+        Ok(Self { requested, reload })
+    }
+
+    /// From now on SIGHUP is no request to stop: it changes the number that comes out here.
+    pub(crate) fn take_hang_ups(&self) -> watch::Receiver<Option<u64>> {
+        self.reload.send_replace(Some(0));
+        self.reload.subscribe()
     }
 
     /// Returns when the process is asked to stop, at once if it was already.
@@ -53,6 +63,7 @@ async fn watch_signals(
     mut terminate: Signal,
     mut hang_up: Option<Signal>,
     sender: watch::Sender<bool>,
+    reload: watch::Sender<Option<u64>>,
 ) {
     loop {
         let hung_up = async {
@@ -64,7 +75,14 @@ async fn watch_signals(
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hung_up => {}
+            _ = hung_up => {
+                let taken = reload.send_if_modified(|count| {
+                    count.as_mut().map(|count| *count += 1).is_some()
+                });
+                if taken {
+                    continue;
+                }
+            }
         }
         if sender.send_replace(true) {
             std::process::exit(i32::from(Exit::Interrupted.code()));

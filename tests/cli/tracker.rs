@@ -119,6 +119,78 @@ fn every_dialect_is_scraped() {
     place.run(&format!("scrape {unknown}")).failed(2, "name one with --tracker");
 }
 
+/// The body of an answer over HTTP.
+fn get(announce_url: &str, target: &str) -> String {
+    use std::io::{Read, Write};
+    let host = announce_url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// Waits until the answer has this in it.
+fn until(announce_url: &str, target: &str, text: &str) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !get(announce_url, target).contains(text) {
+        assert!(std::time::Instant::now() < deadline, "{text} never came: {}", get(announce_url, target));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn sighup_has_options_and_lists_read_again_and_loses_no_peer() {
+    let place = Place::new();
+    let (hash, other) = ("a".repeat(20), "b".repeat(20));
+    place.write("deny", format!("# nothing of {other}\n{}\n", "62".repeat(20)).as_bytes());
+    place.write("tracker.toml", b"http = '127.0.0.1:0'\ninterval = '7m'\ndeny = 'deny'\n");
+    let (mut tracker, urls) = tracker(&place, "tracker --config tracker.toml", 1);
+    let announce = |hash: &str, port: u16| {
+        get(&urls[0], &format!("/announce?info_hash={hash}&peer_id={hash}&port={port}&left=1&compact=1"))
+    };
+    assert!(announce(&hash, 1000).contains("8:intervali420e"));
+    assert!(announce(&other, 1000).contains("this torrent is not tracked here"));
+    place.write("deny", b"");
+    place.write("tracker.toml", b"http = '127.0.0.1:1'\ninterval = '8m'\ndeny = 'deny'\n");
+    tracker.signal("-HUP");
+    until(
+        &urls[0],
+        "/announce?info_hash=cccccccccccccccccccc&peer_id=cccccccccccccccccccc&port=1&left=1",
+        "intervali480e",
+    );
+    until(&urls[0], &format!("/announce?info_hash={other}&peer_id={other}&port=1000&left=1"), "intervali480e");
+    assert!(get(&urls[0], "/stats").contains("\"torrents\":3,"), "the first one is still there");
+    // A fault changes nothing.
+    place.write("tracker.toml", b"interval = 'x'");
+    place.write("deny", b"no hash\n");
+    tracker.signal("-HUP");
+    tracker.signal("-TERM");
+    assert_eq!(tracker.end(), Some(0));
+    let log = tracker.rest_of_stderr();
+    assert!(log.contains("takes effect only when the tracker is started again option=\"http\""), "{log}");
+}
+
+#[test]
+fn a_private_tracker_asks_for_a_key() {
+    let place = Place::new();
+    place.write("keys", b"sesame max-torrents=1\n");
+    let (mut tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --keys keys", 1);
+    let announce = |path: &str, hash: char| {
+        let hash = hash.to_string().repeat(20);
+        get(&urls[0], &format!("{path}?info_hash={hash}&peer_id={hash}&port=1000&left=1"))
+    };
+    assert!(announce("/announce", 'a').contains("this tracker is private"));
+    assert!(announce("/open/announce", 'a').contains("unknown key"));
+    assert!(announce("/sesame/announce", 'a').contains("8:intervali300e"));
+    assert!(announce("/sesame/announce", 'b').contains("too many torrents or peers for your key"));
+    tracker.signal("-TERM");
+    assert_eq!(tracker.end(), Some(0));
+    place.write("keys", b"sesame max-torrents=many\n");
+    place.run("tracker --http 127.0.0.1:0 --keys keys").failed(4, "keys");
+    assert_eq!(place.run("tracker --http 127.0.0.1:0 --store mysql://x").code(), 2);
+}
+
 #[test]
 fn a_key_for_connection_ids_is_read_from_a_file() {
     let place = Place::new();

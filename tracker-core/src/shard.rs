@@ -10,10 +10,12 @@ use crate::record::{Address, PeerTag};
 use crate::store::{MOST_PEERS, StoreConfig};
 use crate::swarm::{Gone, Pools, Sighting, Torrent, Transition};
 use crate::types::{Change, ChangeKind, Dialect, StoreAnnounce, StoreRefusal, SwarmCounts};
+use arc_swap::Guard;
 use hashbrown::HashTable;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 use swarm_proto::announce::AnnounceEvent;
@@ -58,7 +60,7 @@ pub(crate) struct Shard {
 pub(crate) struct Context<'a> {
     pub(crate) now: u32,
     pub(crate) instant: Instant,
-    pub(crate) config: &'a StoreConfig,
+    pub(crate) config: Guard<Arc<StoreConfig>>,
     pub(crate) totals: &'a Totals,
     pub(crate) limiter: &'a Limiter,
     pub(crate) hasher: &'a RandomState,

@@ -78,8 +78,8 @@ impl Store {
         context.changes = None;
         while let Some(saved) = SavedTorrent::decode(&mut rest) {
             let new = !taken.contains(&saved.info_hash);
-            let room = loaded.torrents + usize::from(new) <= self.config.max_torrents
-                && loaded.peers + saved.count <= self.config.max_peers;
+            let room = loaded.torrents + usize::from(new) <= context.config.max_torrents
+                && loaded.peers + saved.count <= context.config.max_peers;
             if !room || (new && saved.exists(self)) {
                 continue;
             }

@@ -11,6 +11,7 @@ use crate::sweep::Walk;
 use crate::types::{
     Change, Dialect, Observer, StoreAnnounce, StoreRefusal, StoreReply, StoreStats, StoredPeer, SwarmCounts,
 };
+use arc_swap::{ArcSwap, Guard};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -133,7 +134,7 @@ pub struct Store {
     pub(crate) shards: Vec<Door>,
     pub(crate) hasher: RandomState,
     start: Instant,
-    pub(crate) config: StoreConfig,
+    config: ArcSwap<StoreConfig>,
     pub(crate) totals: Totals,
     limiter: Limiter,
     announces: [Counter; COUNTERS],
@@ -145,7 +146,7 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("config", &self.config).field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Store").field("config", &**self.config()).field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -159,7 +160,7 @@ impl Store {
             hasher: RandomState::new(),
             start: now,
             limiter: Limiter::new(config.rates, now),
-            config,
+            config: ArcSwap::from_pointee(config),
             totals: Totals::default(),
             announces: Default::default(),
             scrapes: AtomicU64::new(0),
@@ -169,9 +170,15 @@ impl Store {
         }
     }
 
-    /// The bounds and times.
-    pub fn config(&self) -> &StoreConfig {
-        &self.config
+    /// The bounds and times, as they are now.
+    pub fn config(&self) -> Guard<Arc<StoreConfig>> {
+        self.config.load()
+    }
+
+    /// From now on these bounds and times hold. Nothing is lost: where there is more than they allow, newcomers make it less.
+    /// [`StoreConfig::rates`] and [`StoreConfig::seed`] stay what they were at the start.
+    pub fn reconfigure(&self, config: StoreConfig) {
+        self.config.store(Arc::new(config));
     }
 
     /// Has every change from now on told to `observer`, whichever dialect it comes by.
@@ -222,8 +229,9 @@ impl Store {
         if request.event != AnnounceEvent::Stopped {
             self.admit(now, request.address.ip(), 1)?;
         }
-        if let Some(access) = &self.config.access {
-            let checked = access.announce(self.second(now), self.config.ttl().into(), request);
+        let config = self.config();
+        if let Some(access) = &config.access {
+            let checked = access.announce(self.second(now), config.ttl().into(), request);
             checked.inspect_err(|_| {
                 self.totals.denied.fetch_add(1, Relaxed);
             })?;
@@ -286,7 +294,7 @@ impl Store {
     ) -> StoreReply {
         let asker = Asker::new(address.into(), PeerTag::of(peer_id), false, false);
         let (key, mut peers) = (self.key(*info_hash), CompactPeers::default());
-        let closed = self.config.access.as_ref().is_some_and(|access| access.check(info_hash, None).is_err());
+        let closed = self.config().access.as_ref().is_some_and(|access| access.check(info_hash, None).is_err());
         if closed {
             return reply(SwarmCounts::default(), &peers);
         }
@@ -410,7 +418,7 @@ impl Store {
         Context {
             now: self.second(now),
             instant: now,
-            config: &self.config,
+            config: self.config.load(),
             totals: &self.totals,
             limiter: &self.limiter,
             hasher: &self.hasher,

@@ -29,6 +29,8 @@ pub(crate) struct Origin {
 pub(crate) struct Asker<'a> {
     pub(crate) ip: IpAddr,
     pub(crate) host: Option<&'a str>,
+    /// The key in the path.
+    pub(crate) passkey: Option<&'a [u8]>,
 }
 
 /// Answers announces and scrapes from a store.
@@ -91,7 +93,7 @@ impl Answers {
             event: announce.event,
             num_want: announce.num_want,
             dialect: Dialect::Http,
-            passkey: None,
+            passkey: asker.passkey,
         };
         CHOSEN.with_borrow_mut(|peers| match self.store.announce_into(now, &request, peers) {
             Ok(counts) => self.write_announced(ip, counts, (peers, form), out),
@@ -141,13 +143,16 @@ impl Answers {
     }
 
     /// Writes the answer to a scrape.
-    pub(crate) fn scrape(&self, now: Instant, asker: IpAddr, query: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn scrape(&self, now: Instant, asker: &Asker<'_>, query: &[u8], out: &mut Vec<u8>) {
         let hashes = match parse_scrape_query(query) {
             Ok(hashes) => hashes,
             Err(fault) => return self.refuse_query(fault, out),
         };
         let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
-        if let Err(refusal) = self.store.admit(now, asker, cost) {
+        let config = self.store.config();
+        let access = config.access.as_ref();
+        let known = access.map_or(Ok(()), |access| access.check_key(asker.passkey));
+        if let Err(refusal) = known.and_then(|()| self.store.admit(now, asker.ip, cost)) {
             return self.refuse(refusal, out);
         }
         let entries = self.store.scrape(&hashes);

@@ -8,7 +8,8 @@
 //! is silent has none.
 
 use crate::answer::{Asker, Origin};
-use crate::head::{self, Front, Head, Target};
+use crate::head::{self, Front, Head};
+use crate::path::Target;
 use crate::routes::Routes;
 use std::cell::RefCell;
 use std::io;
@@ -211,9 +212,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
             Ok(ip) => ip,
             Err(fault) => return answers.unknown(fault, body),
         };
+        let asker = Asker { ip, host: head.host, passkey: head.passkey };
         match head.target {
-            Target::Announce => self.routes.announce(now, &Asker { ip, host: head.host }, head.query, body),
-            Target::Scrape => answers.scrape(now, ip, head.query, body),
+            Target::Announce => self.routes.announce(now, &asker, head.query, body),
+            Target::Scrape => answers.scrape(now, &asker, head.query, body),
         }
     }
 }

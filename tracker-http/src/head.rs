@@ -4,6 +4,7 @@
 //! that could mean something to HTTP itself. The parser is the one that hyper uses, so nothing can be read here in another way
 //! than there; what it does not take, or what is not usual, is not judged here but left to hyper, from its first byte on.
 
+use crate::path::{self, Asked, Target};
 use httparse::{EMPTY_HEADER, Header, Status};
 
 /// Bytes of a head at most.
@@ -22,17 +23,12 @@ pub(crate) enum Front<'h, 'b> {
     Usual(Head<'h, 'b>),
 }
 
-/// What is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
-    Announce,
-    Scrape,
-}
-
 /// A usual request.
 #[derive(Debug)]
 pub(crate) struct Head<'h, 'b> {
     pub(crate) target: Target,
+    /// The key in the path.
+    pub(crate) passkey: Option<&'b [u8]>,
     pub(crate) query: &'b [u8],
     pub(crate) host: Option<&'b str>,
     /// The connection ends with the answer.
@@ -67,8 +63,8 @@ pub(crate) fn read<'h, 'b>(bytes: &'b [u8], room: &'h mut [Header<'b>]) -> Front
     let httparse::Request { method: Some("GET"), path: Some(path), version: Some(1), headers } = request else {
         return Front::Unusual;
     };
-    let Some((target, query)) = target(path.as_bytes()) else { return Front::Unusual };
-    let mut head = Head { target, query, host: None, close: false, headers, length };
+    let Some((Asked { target, passkey }, query)) = asked(path.as_bytes()) else { return Front::Unusual };
+    let mut head = Head { target, passkey, query, host: None, close: false, headers, length };
     let mut connections = 0;
     for header in head.headers {
         match meaning(header.name) {
@@ -90,15 +86,14 @@ pub(crate) fn read<'h, 'b>(bytes: &'b [u8], room: &'h mut [Header<'b>]) -> Front
     Front::Usual(head)
 }
 
-fn target(path: &[u8]) -> Option<(Target, &[u8])> {
+fn asked(path: &[u8]) -> Option<(Asked<'_>, &[u8])> {
     let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
     let (path, query) = (path.get(..end)?, path.get(end + 1..).unwrap_or_default());
-    let target = match path {
-        b"/announce" => Target::Announce,
-        b"/scrape" => Target::Scrape,
-        _ => return None,
-    };
-    is_plain(query).then_some((target, query))
+    let asked = path::asked(path)?;
+    // Others may stand for something else once they are decoded, as those that begin with `%` do.
+    let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let plain = asked.passkey.is_none_or(|key| key.iter().all(is_key)) && is_plain(query);
+    plain.then_some((asked, query))
 }
 
 /// Whether all bytes may stand in a query as they are (RFC 3986, and what is commonly sent beside). Of others, hyper decides

@@ -44,6 +44,7 @@ mod connection;
 mod fast;
 mod head;
 mod listen;
+mod path;
 mod places;
 mod proxy;
 mod rewind;

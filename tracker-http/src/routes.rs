@@ -3,6 +3,7 @@
 use crate::answer::{Answers, Asker, Origin};
 use crate::browser;
 use crate::config::HttpTrackerConfig;
+use crate::path::{self, Asked, Target};
 use crate::proxy::Unknown;
 use crate::watch::{self, Watch};
 use bytes::Bytes;
@@ -92,16 +93,20 @@ impl Routes {
         }
         let query = uri.query().unwrap_or_default().as_bytes();
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
+        if let Some(Asked { target, passkey }) = path::asked(path.as_bytes()) {
+            if browser::is_page(request.headers()) {
+                let text = "this is for BitTorrent clients, not for web pages\n";
+                return response(StatusCode::FORBIDDEN, PLAIN, text);
+            }
+            return self.answer(origin, request.headers(), |now, ip, out| {
+                let asker = Asker { ip, host, passkey };
+                match target {
+                    Target::Announce => self.announce(now, &asker, query, out),
+                    Target::Scrape => self.answers.scrape(now, &asker, query, out),
+                }
+            });
+        }
         match path.as_ref() {
-            "/announce" | "/scrape" if browser::is_page(request.headers()) => {
-                response(StatusCode::FORBIDDEN, PLAIN, "this is for BitTorrent clients, not for web pages\n")
-            }
-            "/announce" => self.answer(origin, request.headers(), |now, ip, out| {
-                self.announce(now, &Asker { ip, host }, query, out);
-            }),
-            "/scrape" => {
-                self.answer(origin, request.headers(), |now, ip, out| self.answers.scrape(now, ip, query, out))
-            }
             _ if !browser::is_expected(host, self.names.as_deref()) => {
                 let advice = "no such host here; use the address, or start with this name as --address\n";
                 response(StatusCode::MISDIRECTED_REQUEST, PLAIN, advice)

@@ -183,8 +183,8 @@ impl Responder {
         let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
         self.store.admit(now, from.ip(), cost).map_err(Refusal::Store)?;
         // A scrape has no room for a key.
-        let access = self.store.config().access.as_ref();
-        access.map_or(Ok(()), |access| access.check_key(None)).map_err(Refusal::Store)?;
+        let config = self.store.config();
+        config.access.as_ref().map_or(Ok(()), |access| access.check_key(None)).map_err(Refusal::Store)?;
         Ok(Reply::Scraped(self.store.scrape(hashes)))
     }
 }

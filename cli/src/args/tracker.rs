@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use swarm_proto::native::{Name, NameError, NativeUrl};
 use swarm_tracker_http::IpNetwork;
+use swarm_tracker_redis::Address;
 
 /// Arguments of `tracker`.
 #[derive(Args, Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct TrackerArguments {
     pub(crate) native: Option<SocketAddr>,
 
     /// Take options from this TOML file too; what is typed counts more. A key is an option without
-    /// its dashes.
+    /// its dashes. SIGHUP has it read again.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
 
@@ -151,6 +152,25 @@ pub(crate) struct ServiceArguments {
     #[arg(long, value_name = "TIME", value_parser = values::interval)]
     pub(crate) interval: Option<Duration>,
 
+    /// Track the torrents whose info hashes stand in this file, one a line, and no others. This file, and
+    /// those of --deny and --keys, are read again at SIGHUP.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) allow: Option<PathBuf>,
+
+    /// Do not track the torrents whose info hashes stand in this file, one a line.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) deny: Option<PathBuf>,
+
+    /// Serve only those who have one of the keys in this file in their announce URL (/KEY/announce): one a
+    /// line, with its limits or without, such as 'KEY max-torrents=20 max-peers=40'.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// Where several trackers meet: redis://HOST:PORT, or redis-cluster://HOST:PORT,HOST:PORT; valkey means
+    /// the same. By default 'memory': this tracker is alone.
+    #[arg(long, value_name = "STORE", value_parser = store)]
+    pub(crate) store: Option<Backing>,
+
     /// Remember peers and published files here over a restart.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) state: Option<PathBuf>,
@@ -167,6 +187,23 @@ pub(crate) struct ServiceArguments {
     /// Write the log as one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,
+}
+
+/// What stands behind the store in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Backing {
+    /// Nothing.
+    Memory,
+    /// Redis or Valkey.
+    Redis(Address),
+}
+
+fn store(text: &str) -> Result<Backing, String> {
+    if text == "memory" {
+        return Ok(Backing::Memory);
+    }
+    let explain = || format!("'{text}' is no store: memory, redis://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT");
+    Address::parse(text).map(Backing::Redis).ok_or_else(explain)
 }
 
 /// Arguments of `ls`.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use swarm_tracker_core::{Store, Watched};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Proxies, TlsConfig, Watching};
 use swarm_tracker_native::{AdminToken, BindError, Config, NativeTracker};
+use swarm_tracker_redis::RedisStore;
 use swarm_tracker_udp::{Key, UdpTracker, UdpTrackerConfig};
 
 /// Opens what was asked for, and takes over what is open already.
@@ -20,7 +21,7 @@ pub(super) fn all(
     arguments: &TrackerArguments,
     listening: &Listening,
     inherited: Inherited,
-    store: &Arc<Store>,
+    (store, redis): (&Arc<Store>, Option<&Arc<RedisStore>>),
 ) -> Result<Servers, Failure> {
     let (_, service) = asked_for(arguments);
     let Inherited { http, udp, native } = inherited;
@@ -43,6 +44,7 @@ pub(super) fn all(
         true => None,
         false => {
             let watched = udp.iter().map(|udp| Arc::new(udp.counters()) as Arc<dyn Watched>);
+            let watched = watched.chain(redis.map(|redis| Arc::clone(redis) as Arc<dyn Watched>));
             let config = HttpTrackerConfig {
                 listen: listening.http.clone(),
                 tls,

@@ -4,11 +4,12 @@ mod bind;
 mod config;
 mod inherited;
 mod privileges;
+mod reload;
 mod settings;
 mod top;
 
 use crate::address::announce_address;
-use crate::args::tracker::{Dialect, ServiceArguments, TrackerArguments, UdpArguments};
+use crate::args::tracker::{Backing, Dialect, ServiceArguments, TrackerArguments, UdpArguments};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::log::{self, Form, Usual};
 use crate::render::bars::Screen;
@@ -17,14 +18,16 @@ use crate::signals::Stop;
 use anyhow::Context;
 pub(crate) use bind::bind_failure;
 use inherited::Inherited;
+use reload::Reload;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stdin, stdout};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
-use swarm_tracker_core::{Maintenance, Store};
+use swarm_tracker_core::{Maintenance, Store, StoreConfig};
 use swarm_tracker_http::HttpTracker;
 use swarm_tracker_native::{Console, ConsoleReply, NativeTracker};
+use swarm_tracker_redis::{RedisConfig, RedisStore};
 use swarm_tracker_udp::UdpTracker;
 use tokio::sync::{mpsc, watch};
 
@@ -64,8 +67,15 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
 
     let user = service.user.as_deref().map(privileges::find).transpose()?;
     service.state.as_deref().map(settings::require_folder).transpose()?;
-    let store = Arc::new(Store::new(settings::store(service), Instant::now()));
-    let servers = bind::all(arguments, &listening, inherited, &store)?;
+    let config = StoreConfig { access: settings::access(service)?, ..settings::store(service) };
+    let store = Arc::new(Store::new(config, Instant::now()));
+    let redis = match &service.store {
+        Some(Backing::Redis(address)) => {
+            Some(RedisStore::attach(RedisConfig::new(address.clone()), &store).or_exit(Exit::Usage)?)
+        }
+        Some(Backing::Memory) | None => None,
+    };
+    let servers = bind::all(arguments, &listening, inherited, (&store, redis.as_ref()))?;
     user.as_ref().map(privileges::drop_to).transpose()?;
     if let Some(path) = &service.state {
         let loaded = store.load(Instant::now(), path).or_exit(Exit::Disk)?;
@@ -75,6 +85,14 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
     }
     announce(&servers)?;
     let console = servers.native.as_ref().filter(|_| at_terminal).map(|native| Console::new(native.handle(), log));
+    let reload = Reload {
+        config: arguments.config.clone(),
+        begun: reload::fixed(arguments),
+        store: Arc::clone(&store),
+        http: servers.http.as_ref().map(HttpTracker::handle),
+    };
+    // The end of a terminal is the end of a tracker whose console is on it.
+    let _reloading = (!at_terminal).then(|| reload.on_hang_up(stop));
     let maintenance = Maintenance::start(store, service.state.clone()).or_exit(Exit::Other)?;
     let outcome = serve(servers, console, stop).await;
     // Saves the state.

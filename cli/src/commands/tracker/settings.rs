@@ -1,9 +1,10 @@
 //! What options mean to the store.
 
 use crate::args::tracker::ServiceArguments;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit};
 use std::path::Path;
-use swarm_tracker_core::StoreConfig;
+use std::sync::Arc;
+use swarm_tracker_core::{Access, AccessFiles, StoreConfig};
 
 /// Bounds and times as the options say. Peers are forgotten when they have missed two announces.
 pub(super) fn store(service: &ServiceArguments) -> StoreConfig {
@@ -18,6 +19,17 @@ pub(super) fn store(service: &ServiceArguments) -> StoreConfig {
         seed: rand::random(),
         ..usual
     }
+}
+
+/// The lists of who is tracked, and for whom; nothing if there are none.
+///
+/// # Errors
+/// A list cannot be read, or has a fault, which is told with file and line.
+pub(super) fn access(service: &ServiceArguments) -> Result<Option<Arc<Access>>, Failure> {
+    let ServiceArguments { allow, deny, keys, .. } = service;
+    let files = AccessFiles { allow: allow.clone(), deny: deny.clone(), keys: keys.clone() };
+    let any = files != AccessFiles::default();
+    any.then(|| Access::open(files).map(Arc::new).or_exit(Exit::Disk)).transpose()
 }
 
 /// The state is saved much later: that its folder is not there is better told at once.
