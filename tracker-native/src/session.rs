@@ -95,6 +95,11 @@ impl PeerSession {
         if counted && let Err(refusal) = self.shared.store.admit(Instant::now(), self.remote, 1) {
             return (Err(refused(refusal)), After::Continue);
         }
+        // Who asks for peers without joining them may be collecting addresses.
+        let lists = matches!(request, Request::Peers { info_hash: Some(_), .. } | Request::File { .. });
+        if lists && let Err(refusal) = self.shared.store.admit_list(Instant::now(), self.remote) {
+            return (Err(refused(refusal)), After::Continue);
+        }
         let answer = match request {
             Request::Offline => {
                 self.end_torrents();
