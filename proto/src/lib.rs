@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod bencode;
 pub mod bitfield;
+pub mod chat;
 pub mod choker;
 pub mod geometry;
 pub mod id;

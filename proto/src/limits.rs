@@ -104,3 +104,62 @@ pub const NATIVE_SEARCHED_NAMES: usize = 20_000;
 
 /// Entries in one page of the catalogue: 100 names of 255 bytes fit a frame.
 pub const NATIVE_PAGE: usize = 100;
+
+/// Bytes of one signed chat message: a long paragraph. Whatever a room keeps is a multiple of it.
+pub const CHAT_MESSAGE_LENGTH: usize = 4_096;
+
+/// Bytes of the text of a chat message: what [`CHAT_MESSAGE_LENGTH`] leaves beside head, parents, name and signature.
+pub const CHAT_TEXT_LENGTH: usize = 3_000;
+
+/// Messages that one message may name as seen just before it: as many as people speak at once in a room of hundreds.
+pub const CHAT_PARENTS: usize = 48;
+
+/// Bytes of a person's name in chat: 16 characters of the widest scripts, a line's worth of others.
+pub const CHAT_NAME_LENGTH: usize = 64;
+
+/// Neighbours through which a chat message may pass: a line of 12 is served with room to spare. Nobody passes on the same
+/// message twice, so this only ends what a fault of ours would keep going round.
+pub const CHAT_HOPS: u8 = 32;
+
+/// Neighbours to whom a new message is sent at once; the others are told that it is there. Six let a random graph of
+/// thousands hear nearly everything at the first go.
+pub const CHAT_EAGER: usize = 6;
+
+/// Messages of a room that are kept for those who come or come back; 2 MiB at most.
+pub const CHAT_HISTORY: usize = 512;
+
+/// Messages from before its arrival that a newcomer is given.
+pub const CHAT_NEWCOMER: usize = 50;
+
+/// Ids of messages that are remembered as seen, so that each is delivered once: many times what is kept.
+pub const CHAT_SEEN: usize = 8_192;
+
+/// People of a room that are known: ten times the largest room that has been tried.
+pub const CHAT_PEOPLE: usize = 2_048;
+
+/// Names that are pinned to keys: all that one meets in years. The oldest that nobody confirmed makes room.
+pub const CHAT_PINS: usize = 4_096;
+
+/// Ids in one frame that tells or asks of single messages.
+pub const CHAT_FRAME_IDS: usize = 64;
+
+/// Ids in one frame that tells of everything: history, what is older, and a presence of each person. 48 KiB.
+pub const CHAT_HAVE_IDS: usize = 2 * CHAT_HISTORY + CHAT_PEOPLE;
+
+/// Messages that wait for those in front of them; 1 MiB at most.
+pub const CHAT_PENDING: usize = 256;
+
+/// Messages of one author that wait for those in front of them: what they name stays below [`CHAT_WANTED`].
+pub const CHAT_PENDING_PER_AUTHOR: usize = 16;
+
+/// Messages that are known to be missing and are asked for.
+pub const CHAT_WANTED: usize = 1_024;
+
+/// Calls and offers of one person that wait or are under way.
+pub const CHAT_CALLS: usize = 32;
+
+/// Bytes of a metainfo that is handed over in a chat: some 10,000 pieces. It passes through others' hands.
+pub const CHAT_METAINFO_LENGTH: usize = 256 * 1024;
+
+/// Addresses of the sender in an offer: two families on a few networks.
+pub const CHAT_ADDRESSES: usize = 8;

@@ -1,0 +1,103 @@
+//! What is known of one neighbour, and how much of it is taken.
+
+use super::bucket::{Bucket, Rate};
+use super::contract::MessageId;
+use super::identity::PublicKey;
+use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
+
+/// Frames: a whole history and everybody's presence at once, then a busy room of hundreds.
+const FRAMES: Rate = Rate { burst: 4_096, milli_per_s: 256_000 };
+/// Authors that were not known before: everybody of a large room at once.
+const NEWCOMERS: Rate = Rate { burst: 512, milli_per_s: 500 };
+/// Answers to `have`: each may cost a whole history.
+const ANSWERS: Rate = Rate { burst: 4, milli_per_s: 100 };
+/// Messages that it asks for one by one.
+const WANTS: Rate = Rate { burst: 1_024, milli_per_s: 32_000 };
+/// Times that it has us ask for everything again.
+const RESYNCS: Rate = Rate { burst: 2, milli_per_s: 33 };
+/// Frames above the rate, after which the connection ends.
+const EXCESS: u32 = 4_096;
+/// Forged or malformed messages, after which the connection ends: an honest neighbour passes on none.
+const FAULTS: u32 = 4;
+/// Ids that the neighbour is remembered to have.
+const KNOWN: usize = 512;
+
+/// The last ids of some kind.
+#[derive(Default)]
+pub(super) struct Recent {
+    order: VecDeque<MessageId>,
+    set: HashSet<MessageId>,
+}
+
+impl Recent {
+    /// Whether it is new.
+    pub(super) fn insert(&mut self, id: MessageId) -> bool {
+        if !self.set.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > KNOWN
+            && let Some(old) = self.order.pop_front()
+        {
+            self.set.remove(&old);
+        }
+        true
+    }
+
+    pub(super) fn contains(&self, id: &MessageId) -> bool {
+        self.set.contains(id)
+    }
+}
+
+/// One neighbour.
+pub(super) struct Neighbour {
+    pub(super) frames: Bucket,
+    pub(super) newcomers: Bucket,
+    pub(super) answers: Bucket,
+    pub(super) wants: Bucket,
+    pub(super) resyncs: Bucket,
+    /// What it has, as far as we know.
+    pub(super) knows: Recent,
+    /// What it has sent us.
+    pub(super) sent_us: Recent,
+    /// What it is to be told of.
+    pub(super) lazy: Vec<MessageId>,
+    /// Messages that it may give, because we asked.
+    pub(super) credit: usize,
+    /// Who it seems to be.
+    pub(super) key: Option<PublicKey>,
+    excess: u32,
+    faults: u32,
+}
+
+impl Neighbour {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            frames: Bucket::new(FRAMES, now),
+            newcomers: Bucket::new(NEWCOMERS, now),
+            answers: Bucket::new(ANSWERS, now),
+            wants: Bucket::new(WANTS, now),
+            resyncs: Bucket::new(RESYNCS, now),
+            knows: Recent::default(),
+            sent_us: Recent::default(),
+            lazy: Vec::new(),
+            credit: 0,
+            key: None,
+            excess: 0,
+            faults: 0,
+        }
+    }
+
+    /// A frame above the rate. Whether that was one too many.
+    pub(super) fn exceeds(&mut self) -> bool {
+        self.excess += 1;
+        self.excess >= EXCESS
+    }
+
+    /// Something that no honest neighbour sends. Whether that was one too many.
+    pub(super) fn lies(&mut self) -> bool {
+        self.faults += 1;
+        self.faults >= FAULTS
+    }
+}

@@ -1,0 +1,9 @@
+//! Rooms on a virtual clock: who hears what, in which order, from whom; and what liars achieve.
+
+mod bench;
+mod calls;
+mod document;
+mod hostile;
+mod people;
+mod soak;
+mod talk;

@@ -1,0 +1,144 @@
+//! Who is there, and under which name.
+
+use super::bench::{Bench, ROOM, WALL_MS, identity, key};
+use crate::chat::*;
+
+#[test]
+fn people_join_rename_and_leave() {
+    let mut bench = Bench::new(3);
+    bench.link(0, 1);
+    bench.link(1, 2);
+    bench.run(2);
+    let joined = |bench: &Bench, at: usize| {
+        let who = |event: &ChatEvent| if let ChatEvent::Joined(it) = event { Some(it.name.clone()) } else { None };
+        let mut who: Vec<String> = bench.events[at].iter().filter_map(who).collect();
+        who.sort();
+        who
+    };
+    assert_eq!([0, 1, 2].map(|at| joined(&bench, at)), [vec!["p1", "p2"], vec!["p0", "p2"], vec!["p0", "p1"]]);
+    let people = bench.rooms[0].people();
+    let direct: Vec<_> = people.iter().map(|it| (it.name.as_str(), it.direct, it.me, it.trust)).collect();
+    let first = Trust::FirstSeen;
+    let mut expected = vec![("p1", true, false, first), ("p2", false, false, first)];
+    expected.sort_by_key(|(name, ..)| key(if *name == "p1" { 1 } else { 2 }));
+    expected.insert(0, ("p0", true, true, first));
+    assert_eq!(direct, expected);
+    bench.forget_events();
+    bench.rooms[2].rename(bench.now, "zoe").unwrap();
+    bench.settle();
+    assert!(
+        matches!(&bench.events[0][..], [ChatEvent::Renamed { person, before }] if person.name == "zoe" && before == "p2"),
+        "{:?}",
+        bench.events[0]
+    );
+    bench.rooms[2].leave(bench.now);
+    bench.run(2);
+    let [_, ChatEvent::Left { person, silent: false }] = &bench.events[0][..] else { panic!("{:?}", bench.events[0]) };
+    assert_eq!((person.name.as_str(), person.here), ("zoe", false));
+    assert_eq!(bench.names(0), ["p0", "p1"]);
+}
+
+#[test]
+fn who_is_silent_has_left_and_who_only_says_nothing_has_not() {
+    let mut bench = Bench::line(3);
+    bench.run(1_800);
+    assert_eq!(bench.names(0).len(), 3, "nobody spoke for half an hour, and all are here");
+    bench.cut(1, 2);
+    bench.run(420);
+    let left = |event: &&ChatEvent| matches!(event, ChatEvent::Left { person, silent: true } if person.key == key(2));
+    assert_eq!(bench.events[0].iter().filter(left).count(), 1);
+    bench.link(1, 2);
+    bench.run(2);
+    let back = |event: &&ChatEvent| matches!(event, ChatEvent::Joined(person) if person.key == key(2));
+    assert_eq!(bench.events[0].iter().filter(back).count(), 1);
+    assert_eq!(bench.names(2).len(), 3);
+}
+
+#[test]
+fn a_name_belongs_to_the_first_key_and_others_are_flagged_loudly() {
+    let mut bench = Bench::new(0);
+    let (anna, bob) = (bench.enter_as(0, "anna"), bench.enter_as(1, "bob"));
+    let liar = bench.enter_as(2, "Anna");
+    bench.link(anna, bob);
+    bench.run(1);
+    bench.link(liar, bob);
+    bench.run(1);
+    let flags = |bench: &Bench, at: usize| {
+        bench.events[at]
+            .iter()
+            .filter(|event| matches!(event, ChatEvent::NameChangedKey { .. }))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let flag = ChatEvent::NameChangedKey { name: "Anna".into(), pinned: key(0), now: key(2) };
+    assert_eq!(flags(&bench, bob), [flag.clone()]);
+    bench.say(liar, "it is me");
+    bench.rooms[liar].rename(bench.now, "Anna").unwrap();
+    bench.run(300);
+    assert_eq!(flags(&bench, bob), [flag], "once is enough");
+    let shown = format!("Anna#{}", &key(2).fingerprint()[..4]);
+    let said = bench.rooms[bob].messages();
+    assert_eq!((said[0].name.as_str(), said[0].text.as_str()), (shown.as_str(), "it is me"));
+    let person = bench.rooms[bob].people().into_iter().find(|person| person.key == key(2)).unwrap();
+    assert_eq!((person.name, person.trust), (shown, Trust::NameConflict));
+    // The user has compared fingerprints: it was Anna with a new key.
+    bench.rooms[bob].trust(key(2)).unwrap();
+    let trust = |key| bench.rooms[bob].people().into_iter().find(|person| person.key == key).unwrap().trust;
+    assert_eq!((trust(key(2)), trust(key(0))), (Trust::Trusted, Trust::NameConflict));
+}
+
+#[test]
+fn pins_are_remembered_from_one_start_to_the_next() {
+    let mut bench = Bench::new(0);
+    let (anna, bob) = (bench.enter_as(0, "anna"), bench.enter_as(1, "bob"));
+    bench.link(anna, bob);
+    bench.run(1);
+    let entry = BookEntry { key: key(0), name: "anna".into(), trust: Pinned::FirstSeen };
+    assert_eq!(bench.remembered[bob], [Output::Remember(entry.clone())]);
+    let config =
+        RoomConfig { room: ROOM, identity: identity(1), name: "bob".into(), book: vec![entry], wall_ms: WALL_MS };
+    let again = bench.enter(RoomConfig { identity: identity(3), ..config });
+    let liar = bench.enter_as(2, "anna");
+    bench.link(again, liar);
+    bench.run(1);
+    let flagged = |event: &ChatEvent| matches!(event, ChatEvent::NameChangedKey { pinned, .. } if *pinned == key(0));
+    assert!(bench.events[again].iter().any(flagged), "{:?}", bench.events[again]);
+}
+
+#[test]
+fn who_is_blocked_is_neither_heard_nor_passed_on() {
+    let mut bench = Bench::line(3);
+    bench.rooms[1].block(bench.now, key(0)).unwrap();
+    bench.say(0, "noise");
+    bench.run(5);
+    assert_eq!((bench.texts(1).len(), bench.texts(2).len()), (0, 0));
+    assert!(bench.rooms[1].stats().blocked >= 1);
+    let answer = bench.say(2, "fine");
+    bench.run(5);
+    assert_eq!(bench.texts(1), ["fine"]);
+    assert_eq!(bench.rooms[1].messages().last().unwrap().id, answer);
+    assert_eq!(bench.rooms[1].call(bench.now, key(0)), Err(ChatError::Blocked));
+    assert_eq!(bench.rooms[1].block(bench.now, key(1)), Err(ChatError::Myself));
+    bench.rooms[1].unblock(key(0)).unwrap();
+    bench.say(0, "sorry");
+    bench.run(5);
+    assert_eq!(bench.texts(1).last(), Some(&"sorry"));
+    // There nobody has what was said before it.
+    bench.run(15);
+    assert_eq!(bench.texts(2).last(), Some(&"sorry"));
+}
+
+#[test]
+fn names_that_cannot_be_are_refused_and_strange_ones_are_shown_harmless() {
+    let mut bench = Bench::line(2);
+    for bad in ["", " ", "a#b", "a\u{202e}b", "a\nb"] {
+        assert_eq!(bench.rooms[0].rename(bench.now, bad), Err(ChatError::BadName), "{bad:?}");
+    }
+    // Another program may say anything.
+    bench.rooms[0].me.name = "x\x1b[2J\u{202e}#".into();
+    bench.rooms[0].announce_presence(bench.now);
+    bench.say(0, "a\x1b[31mb\u{2066}");
+    bench.settle();
+    let message = bench.rooms[1].messages().pop().unwrap();
+    assert_eq!((message.name.as_str(), message.text.as_str()), ("x\u{fffd}[2J\u{fffd}_", "a\u{fffd}[31mb\u{fffd}"));
+}
