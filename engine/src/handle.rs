@@ -3,6 +3,7 @@
 //! Owns nothing of the torrent: dropping the handle leaves it running for as long as its session lives, and a session
 //! lives as long as any handle of it or of its torrents.
 
+use crate::chat::{ChatHandle, Requests};
 use crate::report::{Events, Reports, TorrentStatus};
 use crate::session::Inner;
 use crate::torrent::Request;
@@ -23,8 +24,9 @@ struct Shared {
     info_hash: InfoHash,
     requests: mpsc::Sender<Request>,
     reports: Reports,
+    chat: Option<Requests>,
     /// Keeps the session alive.
-    _session: Arc<Inner>,
+    session: Arc<Inner>,
 }
 
 /// Why a torrent will never be complete.
@@ -43,14 +45,21 @@ impl Torrent {
         info_hash: InfoHash,
         requests: mpsc::Sender<Request>,
         reports: Reports,
+        chat: Option<Requests>,
         session: Arc<Inner>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { info_hash, requests, reports, _session: session }) }
+        Self { shared: Arc::new(Shared { info_hash, requests, reports, chat, session }) }
     }
 
     /// The name of the torrent in the protocol.
     pub fn info_hash(&self) -> InfoHash {
         self.shared.info_hash
+    }
+
+    /// The room of this torrent, if it was added with [`crate::AddTorrent::chat`].
+    pub fn chat(&self) -> Option<ChatHandle> {
+        let requests = self.shared.chat.clone()?;
+        Some(ChatHandle::new(requests, Arc::clone(&self.shared.session)))
     }
 
     /// Everything that happens from now on. The first one who asks also gets what has happened since the start, as far

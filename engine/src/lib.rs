@@ -32,6 +32,7 @@
 //! look at a file's times four times a second. Every queue is bounded.
 
 mod buffer;
+pub mod chat;
 mod connection;
 pub mod disk;
 mod handle;
@@ -45,6 +46,7 @@ mod torrent;
 pub mod tracker;
 mod web;
 
+pub use chat::{ChatBook, ChatEvents, ChatFailure, ChatHandle, ChatOptions};
 pub use handle::{Torrent, TorrentError};
 pub use listener::{DEFAULT_PORTS, Listen};
 pub use report::{Events, State, TorrentEvent, TorrentStatus};

@@ -5,6 +5,7 @@
 //! its torrents is dropped; then everything ends by itself.
 
 use crate::buffer::BlockPool;
+use crate::chat::{self, ChatFailure, ChatOptions, Chatting};
 use crate::disk::{Allocation, DiskError, FilePool, ForeignFiles, descriptor_limit};
 use crate::handle::Torrent;
 use crate::limiter::RateLimiter;
@@ -135,6 +136,8 @@ pub struct AddTorrent {
     pub trackers: Vec<String>,
     /// Peers besides those of the metainfo, as `host:port`.
     pub peers: Vec<String>,
+    /// To chat with those of its peers that do. Without it nothing of this is announced to anybody.
+    pub chat: Option<ChatOptions>,
 }
 
 impl AddTorrent {
@@ -148,8 +151,14 @@ impl AddTorrent {
         Self::new(metainfo, path.into(), Purpose::Seed)
     }
 
+    /// To meet in the room of this torrent: nothing is fetched but a file that is empty, which is put into `folder`.
+    pub fn room(metainfo: Metainfo, folder: impl Into<PathBuf>, chat: ChatOptions) -> Self {
+        Self { chat: Some(chat), ..Self::fetch(metainfo, folder) }
+    }
+
     fn new(metainfo: Metainfo, folder: PathBuf, purpose: Purpose) -> Self {
-        Self { metainfo, folder, purpose, verify: Verify::default(), trackers: Vec::new(), peers: Vec::new() }
+        let (verify, trackers, peers) = (Verify::default(), Vec::new(), Vec::new());
+        Self { metainfo, folder, purpose, verify, trackers, peers, chat: None }
     }
 }
 
@@ -175,6 +184,9 @@ pub enum AddError {
     /// The folder or the files in it.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The room of the torrent.
+    #[error(transparent)]
+    Chat(#[from] ChatFailure),
     /// A fault of this program.
     #[error("a fault of this program: please report it with the log")]
     Crashed,
@@ -288,14 +300,31 @@ impl Session {
         let ours = crate::connection::handshake::ours(info_hash, self.peer_id());
         let door = self.inner.context.doors.open(ours, arrivals).ok_or(AddError::Duplicate(info_hash))?;
         let shutdown = self.inner.shutdown.subscribe();
-        let inlets = Inlets { requests: request_queue, arrivals: arrival_queue, shutdown };
+        let chatting = match &torrent.chat {
+            Some(options) => Some(chat::open(info_hash, options).await?),
+            None => None,
+        };
+        let (chat, room, handle) = chatting
+            .map_or((None, None, None), |Chatting { port, requests, task }| (Some(port), Some(task), Some(requests)));
+        let inlets = Inlets { requests: request_queue, arrivals: arrival_queue, shutdown, chat };
         let opened = torrent::open(Arc::clone(&self.inner.context), torrent, door).await?;
         let (reporter, reports) = report::channel();
         let mut torrents = self.inner.torrents();
         while torrents.try_join_next().is_some() {}
         torrents.spawn(run(opened, inlets, reporter));
+        if let Some(room) = room {
+            torrents.spawn(async move {
+                // A fault in it ends the room; the torrent goes on.
+                let _ = caught(room.run()).await;
+            });
+        }
         drop(torrents);
-        Ok(Torrent::new(info_hash, requests, reports, Arc::clone(&self.inner)))
+        Ok(Torrent::new(info_hash, requests, reports, handle, Arc::clone(&self.inner)))
+    }
+
+    /// The session that a handle keeps alive.
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// Stops all torrents and waits until their trackers know (5 s at most) and everything verified is recorded.

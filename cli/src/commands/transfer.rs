@@ -443,7 +443,7 @@ impl Party {
     fn refused(&mut self, name: &str, error: AddError) -> Result<(), Failure> {
         let exit = match error {
             AddError::Duplicate(_) => Exit::Usage,
-            AddError::Disk(_) => Exit::Disk,
+            AddError::Disk(_) | AddError::Chat(_) => Exit::Disk,
             AddError::Crashed | AddError::Ended => Exit::Other,
         };
         self.refused.push(exit);

@@ -3,12 +3,15 @@
 //! Owns the torrent's end of every connection. Collects what one round of the swarm says to each peer, so that a peer's
 //! task is woken once a round and not once a message.
 
+use super::chat::ChatLine;
 use crate::connection::{Line, Outbound};
 use std::collections::HashMap;
 use swarm_proto::id::PeerKey;
 
 #[derive(Default)]
 pub(super) struct Connections {
+    /// The way to the room, in a torrent that chats.
+    pub(super) chat: Option<ChatLine>,
     slots: HashMap<PeerKey, Slot>,
     touched: Vec<PeerKey>,
 }
@@ -19,6 +22,10 @@ struct Slot {
 }
 
 impl Connections {
+    pub(super) fn new(chat: Option<ChatLine>) -> Self {
+        Self { chat, ..Self::default() }
+    }
+
     pub(super) fn insert(&mut self, peer: PeerKey, line: Line) {
         self.slots.insert(peer, Slot { line, staged: Vec::new() });
     }

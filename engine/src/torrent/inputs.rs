@@ -306,6 +306,7 @@ impl Driver {
 
     pub(super) fn closed(&mut self, peer: PeerKey) {
         if self.connections.remove(peer) {
+            self.chat_down(peer);
             self.swarm.handle_closed(now(), peer);
         }
     }

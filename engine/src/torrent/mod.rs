@@ -5,6 +5,7 @@
 //! needs no lock. Never waits for one thing alone, so that no peer, tracker or disk holds up the others.
 
 mod assembly;
+mod chat;
 mod connections;
 mod disk;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod start;
 
 pub(crate) use start::{Opened, open};
 
+use crate::chat::ChatPort;
 use crate::connection::{Batch, Shared};
 use crate::disk::{DiskError, fault};
 use crate::listener::{Arrival, OpenDoor};
@@ -73,6 +75,8 @@ pub(crate) struct Inlets {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     /// Changes, or closes, when the session ends.
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// To and from the room, if there is one.
+    pub(crate) chat: Option<ChatPort>,
 }
 
 /// A torrent whose swarm is running.
@@ -144,12 +148,14 @@ impl Driver {
                 Some(done) = self.tasks.join_next_with_id() => self.take_done(done, &mut queues.batches),
                 Some(arrival) = queues.inlets.arrivals.recv() => self.take_socket(arrival.stream, arrival.connected),
                 Some(request) = queues.inlets.requests.recv() => self.take_request(request),
+                output = chat::next(&mut self.connections.chat) => self.take_chat(output),
                 Some(peers) = queues.pushed.recv() => self.command(Command::AddPeers(peers, PeerSource::Push)),
-                _ = queues.inlets.shutdown.changed(), if self.stop_at.is_none() => self.stop(),
+                _ = queues.inlets.shutdown.changed(), if !self.is_stopping() => self.stop(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.swarm.handle_timeout(now());
                     let due = self.pairing.take_due(now());
                     self.verify_now(due.into_iter().collect());
+                    self.finish_goodbye();
                 }
                 _ = status.tick(), if !was_at_rest => at_rest = self.report(),
                 _ = checkpoint.tick() => {
@@ -166,10 +172,13 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let swarm = self.swarm.poll_timeout().map(Instant::from_std);
         let pairing = self.pairing.deadline().map(Instant::from_std);
-        swarm.into_iter().chain(pairing).chain(self.stop_at).min()
+        swarm.into_iter().chain(pairing).chain(self.stop_at).chain(self.goodbye_at()).min()
     }
 
     fn command(&mut self, command: Command) {
+        if command == Command::Stop && self.says_goodbye() {
+            return;
+        }
         match command {
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,

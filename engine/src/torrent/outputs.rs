@@ -24,7 +24,10 @@ impl Driver {
             if closed.is_empty() {
                 break;
             }
-            closed.into_iter().for_each(|peer| self.swarm.handle_closed(super::now(), peer));
+            for peer in closed {
+                self.chat_down(peer);
+                self.swarm.handle_closed(super::now(), peer);
+            }
         }
         self.drain_events();
         #[cfg(debug_assertions)]
@@ -52,12 +55,15 @@ impl Driver {
             Output::ForgetBlock { block } => self.assembly.forget_block(block),
             Output::Verify { piece, digests } => self.verify(piece, digests),
             Output::Announce(job) => self.announce(job),
+            Output::ChatUp { peer, address } => self.chat_up(peer, address),
+            Output::Chat { peer, payload } => self.chat_came(peer, payload),
         }
     }
 
     fn close(&mut self, peer: PeerKey, reason: CloseReason) {
         tracing::debug!(peer = peer.0, %reason, "connection closed");
         self.connections.remove(peer);
+        self.chat_down(peer);
     }
 
     fn dial(&mut self, address: SocketAddr) {

@@ -1,6 +1,8 @@
 //! From a metainfo and a folder to a running swarm: what is on disk is found, checked and prepared.
 
 use super::assembly::Assembly;
+use super::chat::ChatLine;
+use super::connections::Connections;
 use super::disk::FileSource;
 use super::files::FileProgress;
 use super::pairing::Pairing;
@@ -193,7 +195,7 @@ impl Opened {
         }
     }
 
-    fn start(self, have: Bitfield, inlets: Inlets, reporter: Arc<Reporter>) -> (Driver, Queues) {
+    fn start(self, have: Bitfield, mut inlets: Inlets, reporter: Arc<Reporter>) -> (Driver, Queues) {
         let config = swarm_config(&self.context, &self.torrent);
         let Self { context, torrent, storage, resume, door } = self;
         let AddTorrent { metainfo, peers, purpose, .. } = torrent;
@@ -213,7 +215,7 @@ impl Opened {
             finishing: if have.is_full() { Finishing::Done } else { Finishing::Incomplete },
             swarm: Swarm::new(config, geometry, have, rand::random(), now()),
             shared: Arc::new(shared),
-            connections: Default::default(),
+            connections: Connections::new(inlets.chat.take().map(ChatLine::new)),
             pairing: Pairing::default(),
             assembly: Assembly::new(geometry),
             records: Records::new(storage, resume),
@@ -268,5 +270,6 @@ fn swarm_config(context: &Context, torrent: &AddTorrent) -> SwarmConfig {
         role: if torrent.purpose == Purpose::Seed { Role::Seed } else { Role::Fetch },
         sequential: matches!(torrent.purpose, Purpose::Fetch(how) if how.order == Order::Sequential),
         client: context.config.client.clone(),
+        chat: torrent.chat.is_some(),
     }
 }

@@ -21,8 +21,6 @@ const TELL: Duration = Duration::from_millis(500);
 pub(super) const LAZY: usize = 2 * limits::CHAT_FRAME_IDS;
 /// How often one neighbour is told of the newest messages, so that what was refused or lost is noticed.
 pub(super) const GOSSIP: Duration = Duration::from_secs(30);
-/// Unknown ids in one frame beyond which a neighbour is asked for everything instead.
-const MANY_UNKNOWN: usize = 16;
 
 /// How a message came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -250,13 +248,6 @@ impl Room {
         }
         ids.iter().for_each(|id| self.note_heard(from, *id));
         let unknown: Vec<MessageId> = ids.iter().filter(|id| !self.history.seen.contains(id)).copied().collect();
-        if unknown.len() > MANY_UNKNOWN {
-            // To say what we have costs more than to be told this, so it is not said each time.
-            if self.neighbours.get_mut(&from).is_some_and(|state| state.resyncs.take(now)) {
-                self.queue_sync(now, from);
-            }
-            return;
-        }
         for id in unknown {
             self.waiting.want(now, id, from);
         }

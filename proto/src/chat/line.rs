@@ -129,9 +129,10 @@ impl Line {
         let mut arrived = Arrived::default();
         let number = match &inner {
             Inner::Ack { expected } => {
-                while let Some(item) = self.outgoing.pop_front_if(|item| item.number < *expected && item.tries > 0) {
-                    arrived.acknowledged.extend(item.is_text.then_some(item.number));
-                }
+                let is_here = |item: &&Item| item.number < *expected && item.tries > 0;
+                let here = self.outgoing.iter().take_while(is_here).count();
+                let here = self.outgoing.drain(..here).filter(|item| item.is_text);
+                arrived.acknowledged.extend(here.map(|item| item.number));
                 return Some(arrived);
             }
             Inner::Text { number, .. } | Inner::HangUp { number } | Inner::Data { number, .. } => *number,
@@ -184,7 +185,7 @@ mod tests {
         let (mut got, mut acknowledged, mut sent, mut dice) = (Vec::new(), Vec::new(), 0, 1u32);
         let mut lost = || {
             dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (dice >> 16) % 3 == 0
+            (dice >> 16).is_multiple_of(3)
         };
         while got.len() < 100 || acknowledged.len() < 100 {
             assert!(!here.has_failed(now));

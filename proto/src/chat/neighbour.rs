@@ -14,8 +14,6 @@ const NEWCOMERS: Rate = Rate { burst: 512, milli_per_s: 500 };
 const ANSWERS: Rate = Rate { burst: 4, milli_per_s: 100 };
 /// Messages that it asks for one by one.
 const WANTS: Rate = Rate { burst: 1_024, milli_per_s: 32_000 };
-/// Times that it has us ask for everything again.
-const RESYNCS: Rate = Rate { burst: 2, milli_per_s: 33 };
 /// Frames above the rate, after which the connection ends.
 const EXCESS: u32 = 4_096;
 /// Forged or malformed messages, after which the connection ends: an honest neighbour passes on none.
@@ -56,7 +54,6 @@ pub(super) struct Neighbour {
     pub(super) newcomers: Bucket,
     pub(super) answers: Bucket,
     pub(super) wants: Bucket,
-    pub(super) resyncs: Bucket,
     /// What it has, as far as we know.
     pub(super) knows: Recent,
     /// What it has sent us.
@@ -78,7 +75,6 @@ impl Neighbour {
             newcomers: Bucket::new(NEWCOMERS, now),
             answers: Bucket::new(ANSWERS, now),
             wants: Bucket::new(WANTS, now),
-            resyncs: Bucket::new(RESYNCS, now),
             knows: Recent::default(),
             sent_us: Recent::default(),
             lazy: Vec::new(),

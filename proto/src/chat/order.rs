@@ -46,6 +46,8 @@ struct Pending {
 
 /// A message that is missing.
 struct Wanted {
+    /// What was told of first is asked for first: whoever tells names nothing in front of its parents.
+    order: u64,
     next: Instant,
     tries: u32,
     sources: VecDeque<PeerKey>,
@@ -58,6 +60,8 @@ struct Wanted {
 pub(super) struct Waiting {
     pending: BTreeMap<MessageId, Pending>,
     wanted: BTreeMap<MessageId, Wanted>,
+    /// How many were ever wanted.
+    wants: u64,
     /// The oldest first.
     frontier: VecDeque<MessageId>,
 }
@@ -88,7 +92,9 @@ impl Waiting {
             let Some(idle) = idle else { return };
             self.wanted.remove(&idle);
         }
-        let new = || Wanted { next: now + wait, tries: 0, sources: VecDeque::new(), needed };
+        self.wants += 1;
+        let order = self.wants;
+        let new = || Wanted { order, next: now + wait, tries: 0, sources: VecDeque::new(), needed };
         let wanted = self.wanted.entry(id).or_insert_with(new);
         wanted.needed |= needed;
         if wanted.sources.len() < SOURCES && !wanted.sources.contains(&source) {
@@ -126,14 +132,15 @@ impl Waiting {
             match wanted.sources.pop_front().or(anyone.copied()) {
                 Some(source) => {
                     wanted.tries += 1;
-                    due.push((*id, source));
+                    due.push((wanted.order, *id, source));
                     true
                 }
                 // Who is alone waits for company.
                 None => wanted.needed,
             }
         });
-        (due, hopeless)
+        due.sort_unstable();
+        (due.into_iter().map(|(_, id, source)| (id, source)).collect(), hopeless)
     }
 
     /// These are waited for no longer: what waited for nothing else, the oldest first. `gap` if they are not there.
@@ -186,8 +193,9 @@ impl Room {
         let of_author = self.waiting.pending.values().filter(|pending| pending.read.envelope.author == author).count();
         let full = self.waiting.pending.len() >= limits::CHAT_PENDING || of_author >= limits::CHAT_PENDING_PER_AUTHOR;
         if !missing.is_empty() && full {
-            // Not even remembered: it may come again when there is room.
+            // Not even remembered, but asked for again when there may be room.
             self.stats.rate_limited += 1;
+            self.waiting.want(now, read.id, from);
             return;
         }
         self.note_seen(&read, Kind::Say);

@@ -113,7 +113,7 @@ impl Swarm {
         }
         if reserved.extended {
             let handshake = ExtendedHandshake {
-                ids: ExtensionIds::OURS,
+                ids: if self.config.chat { ExtensionIds::OURS_WITH_CHAT } else { ExtensionIds::OURS },
                 client: Some(self.config.client.clone()),
                 listen_port: Some(self.config.listen_port).filter(|&port| port != 0),
                 request_queue: u32::try_from(limits::INCOMING_REQUESTS).ok(),
@@ -122,6 +122,14 @@ impl Swarm {
                 upload_only: self.wants_nothing(),
             };
             self.send(now, key, Message::Extended(crate::wire::EXTENDED_HANDSHAKE_ID, handshake.encode().into()));
+        }
+    }
+
+    /// Sends a chat message to a peer that takes them; others get none.
+    pub fn send_chat(&mut self, now: Instant, key: PeerKey, payload: bytes::Bytes) {
+        let chats = self.peers.get(&key).filter(|peer| peer.extension.chats);
+        if let Some(id) = chats.and_then(|peer| peer.extension.ids.chat) {
+            self.send(now, key, Message::Extended(id, payload));
         }
     }
 
@@ -254,7 +262,10 @@ impl Swarm {
                 closing.push((key, CloseReason::Idle));
             } else if unanswered {
                 closing.push((key, CloseReason::Fault(PeerFault::NeverAnswers)));
-            } else if wants_nothing && (peer.is_seed() || peer.extension.upload_only) {
+            } else if wants_nothing
+                && (peer.is_seed() || peer.extension.upload_only)
+                && !peer.may_chat(now, self.config.chat)
+            {
                 closing.push((key, CloseReason::NothingToTrade));
             } else if now.duration_since(peer.last_sent) >= KEEP_ALIVE_AFTER {
                 silent.push(key);

@@ -5,6 +5,7 @@ use crate::geometry::{Block, PieceIndex};
 use crate::id::{HASH_LENGTH, InfoHash, PeerId, PeerKey};
 use crate::swarm::fault::PeerFault;
 use crate::wire::{Message, Reserved};
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct SwarmConfig {
     pub sequential: bool,
     /// Name and version for the extension handshake.
     pub client: String,
+    /// Whether to take and send chat messages, and to keep connections for them alone.
+    pub chat: bool,
 }
 
 /// Whom to serve.
@@ -129,6 +132,20 @@ pub enum Output {
     },
     /// Ask a tracker, then call `handle_announced`.
     Announce(AnnounceJob),
+    /// The peer takes chat messages from now on, until its connection is closed; see `send_chat`.
+    ChatUp {
+        /// Which.
+        peer: PeerKey,
+        /// The other end of the socket.
+        address: SocketAddr,
+    },
+    /// A chat message came.
+    Chat {
+        /// From whom.
+        peer: PeerKey,
+        /// What.
+        payload: Bytes,
+    },
 }
 
 /// One announce to make.

@@ -30,7 +30,9 @@ impl Swarm {
     fn useless(&self, now: Instant) -> Option<PeerKey> {
         let useless = self.peers.iter().filter(|(_, peer)| {
             let since = now.duration_since(peer.since);
-            since >= USELESS_GRACE && (peer.is_useless() || now.duration_since(peer.last_received) >= USELESS_GRACE * 2)
+            since >= USELESS_GRACE
+                && !peer.extension.chats
+                && (peer.is_useless() || now.duration_since(peer.last_received) >= USELESS_GRACE * 2)
         });
         useless.min_by_key(|(_, peer)| (peer.last_received, peer.since)).map(|(key, _)| *key)
     }

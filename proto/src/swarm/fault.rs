@@ -42,6 +42,9 @@ pub enum PeerFault {
     /// Takes requests, never answers.
     #[error("takes requests and never answers")]
     NeverAnswers,
+    /// Floods the chat, or passes on what nobody has signed.
+    #[error("floods the chat or forges in it")]
+    Chat,
     /// A block of a piece that did not match its hash came from this peer.
     #[error("sent corrupt data")]
     CorruptData,

@@ -177,6 +177,10 @@ impl Swarm {
             let index = wire::parse_dont_have(payload).ok_or(PeerFault::Extension)?;
             return self.peer_lost(now, key, index);
         }
+        if self.config.chat && Some(id) == ExtensionIds::OURS_WITH_CHAT.chat {
+            self.outputs.push_back(super::Output::Chat { peer: key, payload: payload.clone() });
+            return Ok(());
+        }
         // Numbers that we never gave out: BEP 10 says nothing; others ignore them too.
         Ok(())
     }
@@ -190,7 +194,12 @@ impl Swarm {
         if let Some(port) = handshake.listen_port {
             peer.extension.listens = Some(SocketAddr::new(peer.address.ip(), port));
         }
-        peer.extension.ids = handshake.ids;
+        let before = std::mem::replace(&mut peer.extension.ids, handshake.ids);
+        peer.extension.told = true;
+        if self.config.chat && before.chat.is_none() && handshake.ids.chat.is_some() && !peer.extension.chats {
+            peer.extension.chats = true;
+            self.outputs.push_back(super::Output::ChatUp { peer: key, address: peer.address });
+        }
         peer.extension.upload_only = handshake.upload_only;
         if handshake.client.is_some() {
             peer.extension.client = handshake.client;

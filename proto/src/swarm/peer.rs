@@ -48,10 +48,17 @@ pub(super) struct Peer {
     pub(super) good_blocks: u32,
 }
 
+/// How long a peer may take to say that it chats.
+const CHAT_GRACE: Duration = Duration::from_secs(10);
+
 /// What the extension handshake told (BEP 10).
 #[derive(Default)]
 pub(super) struct Extension {
     pub(super) ids: ExtensionIds,
+    /// A handshake of this kind has come.
+    pub(super) told: bool,
+    /// It takes chat messages, and so do we.
+    pub(super) chats: bool,
     pub(super) client: Option<String>,
     /// Where the peer listens, if it said so.
     pub(super) listens: Option<SocketAddr>,
@@ -153,6 +160,12 @@ impl Peer {
     /// Whether the peer has every piece.
     pub(super) fn is_seed(&self) -> bool {
         self.has.is_full() && self.has.pieces() > 0
+    }
+
+    /// Whether the connection is kept for chat alone, or may be: who chats says so right behind the handshake.
+    pub(super) fn may_chat(&self, now: Instant, we_chat: bool) -> bool {
+        let silent = self.reserved.extended && !self.extension.told;
+        we_chat && (self.extension.chats || silent && now.saturating_duration_since(self.since) < CHAT_GRACE)
     }
 
     /// Whether the peer takes part in any transfer, or could.

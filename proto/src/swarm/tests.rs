@@ -1,5 +1,6 @@
 //! One swarm, message by message: each rule of the wire has its picture here. Whole swarms live in `tests/`.
 
+mod chat;
 mod crowding;
 mod hostile;
 mod parole;
@@ -46,6 +47,7 @@ impl Bench {
             role: Role::Fetch,
             sequential: false,
             client: "swarm 0.1.0".into(),
+            chat: false,
         };
         let now = Instant::now();
         Self { swarm: Swarm::new(config, geometry, pieces, 1, now), now }
@@ -459,7 +461,7 @@ fn lost_pieces_are_withdrawn_and_fetched_again() {
     let mut bench = Bench::new("xxxxxxxx");
     let peer = bench.connect(1, ALL);
     bench.say(peer, Message::HaveAll);
-    let m = ExtendedHandshake { ids: ExtensionIds { dont_have: Some(7) }, ..ExtendedHandshake::default() };
+    let m = ExtendedHandshake { ids: ExtensionIds { dont_have: Some(7), chat: None }, ..ExtendedHandshake::default() };
     bench.say(peer, Message::Extended(0, m.encode().into()));
     bench.say(peer, Message::Unchoke);
     let piece = bench.piece(3);

@@ -153,7 +153,9 @@ impl Swarm {
     fn completed(&mut self, now: Instant) {
         self.events.push_back(Event::Completed);
         self.announcer.completed(now);
-        let seeds = self.peers.iter().filter(|(_, peer)| peer.is_seed() || peer.extension.upload_only);
+        let chat = self.config.chat;
+        let idle = self.peers.iter().filter(|(_, peer)| !peer.may_chat(now, chat));
+        let seeds = idle.filter(|(_, peer)| peer.is_seed() || peer.extension.upload_only);
         let seeds: Vec<PeerKey> = seeds.map(|(key, _)| *key).collect();
         for key in seeds {
             self.close(now, key, CloseReason::NothingToTrade);

@@ -13,11 +13,15 @@ pub const EXTENDED_HANDSHAKE_ID: u8 = 0;
 pub struct ExtensionIds {
     /// `lt_donthave` (BEP 54).
     pub dont_have: Option<u8>,
+    /// `sw_chat` (`docs/chat-protocol.md`).
+    pub chat: Option<u8>,
 }
 
 impl ExtensionIds {
     /// The numbers that we give out.
-    pub const OURS: Self = Self { dont_have: Some(1) };
+    pub const OURS: Self = Self { dont_have: Some(1), chat: None };
+    /// As [`ExtensionIds::OURS`], in a torrent in which we chat.
+    pub const OURS_WITH_CHAT: Self = Self { dont_have: Some(1), chat: Some(2) };
 }
 
 /// What each side tells of itself behind the handshake (BEP 10, 21, 9).
@@ -42,7 +46,8 @@ pub struct ExtendedHandshake {
 impl ExtendedHandshake {
     /// The payload of the extension message.
     pub fn encode(&self) -> Vec<u8> {
-        let ids = self.ids.dont_have.map(|id| ("lt_donthave", Item::from(id)));
+        let ids = [("lt_donthave", self.ids.dont_have), ("sw_chat", self.ids.chat)];
+        let ids = ids.into_iter().filter_map(|(name, id)| id.map(|id| (name, Item::from(id))));
         let ip = self.your_ip.map(|ip| match ip {
             IpAddr::V4(ip) => Item::from(ip.octets().as_slice()),
             IpAddr::V6(ip) => Item::from(ip.octets().as_slice()),
@@ -84,7 +89,8 @@ fn number<T: TryFrom<u64>>(root: &Value<'_>, key: &[u8]) -> Option<T> {
 
 /// A number of 0 means that the extension is switched off.
 fn parse_ids(m: &Value<'_>) -> ExtensionIds {
-    ExtensionIds { dont_have: number(m, b"lt_donthave").filter(|&id| id != 0) }
+    let id = |name: &[u8]| number(m, name).filter(|&id| id != 0);
+    ExtensionIds { dont_have: id(b"lt_donthave"), chat: id(b"sw_chat") }
 }
 
 fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -122,7 +128,10 @@ mod tests {
             metadata_size: Some(1_234),
             upload_only: true,
         };
-        assert_eq!(ExtendedHandshake::parse(&handshake.encode()), Some(handshake));
+        assert_eq!(ExtendedHandshake::parse(&handshake.encode()), Some(handshake.clone()));
+        let chatting = ExtendedHandshake { ids: ExtensionIds::OURS_WITH_CHAT, ..handshake.clone() };
+        assert_eq!(ExtendedHandshake::parse(&chatting.encode()), Some(chatting));
+        assert!(!handshake.encode().windows(7).any(|word| word == b"sw_chat"), "unless we chat, nothing tells of it");
         let empty = ExtendedHandshake::default();
         assert_eq!(empty.encode(), b"d1:mdee");
         assert_eq!(ExtendedHandshake::parse(b"d1:mdee"), Some(empty));

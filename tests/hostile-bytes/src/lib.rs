@@ -4,6 +4,7 @@
 //! Each takes any bytes and panics if a promise is broken. Memory and time are bounded by the fuzzer's own options.
 
 mod bencode;
+mod chat;
 mod files;
 mod http;
 mod input;
@@ -16,6 +17,7 @@ mod udp;
 mod wire;
 
 pub use bencode::bencode;
+pub use chat::{chat_frames, chat_room};
 pub use files::{layout, metainfo, paths};
 pub use http::{HttpAnswer, http_connection, http_ways_agree};
 pub use records::{resume_record, state_files};
@@ -31,6 +33,8 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is also that of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("bencode", bencode),
+    ("chat_frames", chat_frames),
+    ("chat_room", chat_room),
     ("extended", extended),
     ("fast_extension", fast_extension),
     ("geometry", geometry),

@@ -55,6 +55,7 @@ pub(crate) fn config(role: Role, profile: Profile, sequential: bool) -> SwarmCon
         role,
         sequential,
         client: "swarm".into(),
+        chat: sequential,
     }
 }
 
@@ -134,7 +135,7 @@ impl Shell {
                 assert!(!self.verifies.contains(&piece), "a piece is verified twice at once");
                 self.verifies.push(piece);
             }
-            Output::Forget { .. } | Output::ForgetBlock { .. } => {}
+            Output::Forget { .. } | Output::ForgetBlock { .. } | Output::ChatUp { .. } | Output::Chat { .. } => {}
             Output::Announce(job) => self.announces.push(job.id),
         }
     }

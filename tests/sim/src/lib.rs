@@ -2,6 +2,7 @@
 //!
 //! Everything follows from the seed of the [`World`]: the same seed gives the same run to the byte, on every machine.
 
+pub mod chat;
 mod churn;
 mod conduct;
 mod connections;

@@ -129,6 +129,7 @@ impl World {
                 }
             }
             Output::Announce(job) => self.announce(host, job),
+            Output::ChatUp { .. } | Output::Chat { .. } => unreachable!("these swarms do not chat"),
         }
     }
 

@@ -264,6 +264,7 @@ impl World {
             role: Role::Fetch,
             sequential: false,
             client: "swarm".into(),
+            chat: false,
         };
         let arrived = self.now + nanos(after);
         let at = self.start + Duration::from_nanos(arrived);

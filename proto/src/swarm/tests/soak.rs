@@ -171,6 +171,7 @@ fn config(role: Role, profile: Profile, sequential: bool) -> SwarmConfig {
         role,
         sequential,
         client: "swarm".into(),
+        chat: sequential,
     }
 }
 
@@ -208,7 +209,7 @@ impl Shell {
                     assert!(!self.verifies.contains(&piece), "a piece is verified twice at once");
                     self.verifies.push(piece);
                 }
-                Output::Forget { .. } | Output::ForgetBlock { .. } => {}
+                Output::Forget { .. } | Output::ForgetBlock { .. } | Output::ChatUp { .. } | Output::Chat { .. } => {}
                 Output::Announce(job) => self.announces.push(job.id),
             }
         }

@@ -1,0 +1,215 @@
+//! Chat over real sockets on the loopback: three sessions in a line, words, a call, a file that is handed over; and seeds
+//! that do not know of it.
+
+use std::net::SocketAddr;
+use swarm_engine::chat::{ChatBook, make_room};
+use swarm_engine::{AddTorrent, ChatEvents, ChatHandle, ChatOptions, Session, Torrent, TorrentEvent};
+use swarm_proto::chat::{ChatEvent, DeliveryState, Identity, Pinned, Trust};
+use swarm_proto::metainfo::Metainfo;
+use swarm_proto::swarm::Event;
+use swarm_tests::kit::{PATIENCE, Payload, seed, session};
+use tempfile::TempDir;
+
+/// Somebody in a room without files.
+struct Person {
+    session: Session,
+    torrent: Torrent,
+    chat: ChatHandle,
+    events: ChatEvents,
+    folder: TempDir,
+}
+
+fn identity(at: u8) -> Identity {
+    Identity::from_secret([at; 32])
+}
+
+impl Person {
+    async fn enter(metainfo: &Metainfo, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let session = session();
+        let mut options = ChatOptions::new(identity(at), name);
+        options.book = Some(folder.path().join("state/people"));
+        let mut add = AddTorrent::room(metainfo.clone(), folder.path().join("room"), options);
+        add.peers = peers.iter().map(SocketAddr::to_string).collect();
+        let torrent = session.add(add).await.expect("a room");
+        let chat = torrent.chat().expect("a chat");
+        let events = chat.events();
+        Self { session, torrent, chat, events, folder }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.session.listen_address()
+    }
+
+    /// Waits for an event of some kind.
+    async fn until<T>(&mut self, such: impl Fn(&ChatEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.events.next().await.expect("a room that goes on");
+                if let Some(found) = such(&event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("in time")
+    }
+
+    async fn joined(&mut self, name: &str) {
+        if self.chat.people().await.expect("people").iter().any(|person| person.name == name && person.here) {
+            return;
+        }
+        let name = name.to_owned();
+        self.until(|event| matches!(event, ChatEvent::Joined(person) if person.name == name).then_some(())).await;
+    }
+
+    async fn heard(&mut self, text: &str) {
+        self.until(|event| matches!(event, ChatEvent::Message(message) if message.text == text).then_some(())).await;
+    }
+}
+
+fn room() -> Metainfo {
+    let room = make_room("friends").expect("a room");
+    Metainfo::parse(room.build(&[]).expect("a good torrent")).expect("what we built")
+}
+
+/// Three people, of whom only neighbours are connected.
+async fn three(metainfo: &Metainfo) -> [Person; 3] {
+    let mut anna = Person::enter(metainfo, 1, "anna", &[]).await;
+    let mut bob = Person::enter(metainfo, 2, "bob", &[anna.address()]).await;
+    bob.joined("anna").await;
+    let mut carl = Person::enter(metainfo, 3, "carl", &[bob.address()]).await;
+    carl.joined("anna").await;
+    anna.joined("carl").await;
+    [anna, bob, carl]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_people_in_a_line_talk_call_and_say_goodbye() {
+    let metainfo = room();
+    let [mut anna, mut bob, mut carl] = three(&metainfo).await;
+    let id = anna.chat.say("hello\u{202e} all").await.expect("said");
+    carl.heard("hello\u{fffd} all").await;
+    bob.heard("hello\u{fffd} all").await;
+    anna.until(|event| matches!(event, ChatEvent::Heard { id: heard, .. } if *heard == id).then_some(())).await;
+
+    let call = anna.chat.call(identity(3).public()).await.expect("a call");
+    let requested = |event: &ChatEvent| if let ChatEvent::CallRequested { id, .. } = event { Some(*id) } else { None };
+    assert_eq!(carl.until(requested).await, call);
+    carl.chat.accept(call).await.expect("accepted");
+    anna.until(|event| matches!(event, ChatEvent::CallEstablished { .. }).then_some(())).await;
+    let number = anna.chat.tell(call, "between us").await.expect("told");
+    let told =
+        |event: &ChatEvent| if let ChatEvent::DirectMessage { text, .. } = event { Some(text.clone()) } else { None };
+    assert_eq!(carl.until(told).await, "between us");
+    let delivered = |event: &ChatEvent| match event {
+        ChatEvent::DirectState { number, state: DeliveryState::Delivered, .. } => Some(*number),
+        _ => None,
+    };
+    assert_eq!(anna.until(delivered).await, number);
+    carl.chat.hang_up(call).await.expect("hung up");
+    anna.until(|event| matches!(event, ChatEvent::CallEnded { .. }).then_some(())).await;
+    assert!(bob.chat.stats().await.expect("stats").0.relayed_direct > 0, "it went through others' hands");
+
+    // Whoever leaves says so, although nobody waits for it.
+    anna.session.shutdown().await;
+    let left = |event: &ChatEvent| match event {
+        ChatEvent::Left { person, silent } => Some((person.name.clone(), *silent)),
+        _ => None,
+    };
+    assert_eq!(carl.until(left).await, ("anna".to_owned(), false));
+    // A newcomer gets what was said.
+    let late = Person::enter(&metainfo, 4, "late", &[carl.address()]).await;
+    let mut late = late;
+    late.heard("hello\u{fffd} all").await;
+    // Who was met is remembered.
+    let book = carl.folder.path().join("state/people");
+    carl.torrent.stop().await;
+    carl.session.shutdown().await;
+    let known: Vec<_> =
+        ChatBook::open(&book).expect("a book").entries().into_iter().map(|it| (it.name, it.trust)).collect();
+    for name in ["anna", "bob", "late"] {
+        assert!(known.contains(&(name.to_owned(), Pinned::FirstSeen)), "{name} in {known:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_handed_over_directly_from_who_offers_it() {
+    let metainfo = room();
+    let [mut anna, bob, mut carl] = three(&metainfo).await;
+    let payload = Payload::folder("holiday", &[("a/1.jpg", 300_000), ("b.txt", 17)]);
+    let path = payload.parent().join("holiday");
+    let id = anna.chat.offer(identity(3).public(), path).await.expect("an offer");
+    let offered = |event: &ChatEvent| match event {
+        ChatEvent::OfferReceived { id, offer, .. } => Some((*id, offer.name.clone(), offer.files, offer.total_length)),
+        _ => None,
+    };
+    assert_eq!(carl.until(offered).await, (id, "holiday".to_owned(), 2, 300_017));
+    // The two are not connected in the room; what is offered from this machine is taken only from a neighbour on it.
+    carl.torrent.add_peers([anna.address()]).await;
+    carl.until_direct(identity(1)).await;
+    let into = TempDir::new().expect("a folder");
+    let torrent = carl.chat.accept_offer(id, into.path()).await.expect("a fetch");
+    tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
+    payload.assert_copied_to(into.path());
+    anna.until(|event| matches!(event, ChatEvent::OfferAccepted { .. }).then_some(())).await;
+    assert!(carl.chat.accept_offer(id, into.path()).await.is_err(), "an answer is worth one request");
+    let declined = anna.chat.offer(identity(2).public(), payload.parent().join("holiday")).await.expect("again");
+    let mut bob = bob;
+    bob.until(|event| matches!(event, ChatEvent::OfferReceived { .. }).then_some(())).await;
+    bob.chat.decline(declined).await.expect("declined");
+    anna.until(|event| matches!(event, ChatEvent::OfferDeclined { .. }).then_some(())).await;
+}
+
+impl Person {
+    /// Waits until somebody is a neighbour.
+    async fn until_direct(&mut self, who: Identity) {
+        let direct = async {
+            while !self.chat.people().await.expect("people").iter().any(|it| it.key == who.public() && it.direct) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, direct).await.expect("in time");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seeds_that_chat_stay_connected_and_others_go_as_ever() {
+    let payload = Payload::file("film", 100_000);
+    let metainfo = payload.metainfo(16_384, &[]);
+    let (one, two, plain) = (session(), session(), session());
+    let chatting = |at: u8, name: &str| {
+        let mut add = AddTorrent::seed(metainfo.clone(), payload.parent());
+        add.chat = Some(ChatOptions::new(identity(at), name));
+        add
+    };
+    let first = one.add(chatting(1, "anna")).await.expect("a seed");
+    let mut add = chatting(2, "bob");
+    add.peers = vec![one.listen_address().to_string()];
+    let second = two.add(add).await.expect("a seed");
+    let (here, there) = (first.chat().expect("a chat"), second.chat().expect("a chat"));
+    let mut events = there.events();
+    let other = seed(&plain, &payload, &metainfo).await;
+    let mut partings = other.events();
+    other.add_peers([one.listen_address()]).await;
+    let met = async {
+        while there.people().await.expect("people").len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("in time");
+    // Whoever finds that neither has anything for the other has found so by then.
+    let parted =
+        async { while !matches!(partings.next().await, Some(TorrentEvent::Swarm(Event::PeerClosed { .. }))) {} };
+    tokio::time::timeout(PATIENCE, parted).await.expect("in time");
+    here.say("still here?").await.expect("said");
+    let heard = async {
+        while !matches!(events.next().await.expect("a room"), ChatEvent::Message(it) if it.text == "still here?") {}
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("in time");
+    assert!(other.chat().is_none());
+    assert_eq!(here.people().await.expect("people").len(), 2, "who does not chat is not there");
+    let person = there.people().await.expect("people").into_iter().find(|person| !person.me).expect("anna");
+    assert_eq!((person.name.as_str(), person.trust, person.direct), ("anna", Trust::FirstSeen, true));
+    let peers = first.peers().await;
+    assert!(peers.iter().all(|peer| peer.peer_id != plain.peer_id()), "seeds that have nothing for each other part");
+}
