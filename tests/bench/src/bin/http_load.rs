@@ -247,7 +247,7 @@ impl Load {
         let Options { path, want, new, .. } = &self.options;
         write!(
             self.request,
-            "GET {path}?info_hash=%{:02x}%{:02x}%{:02x}%{:02x}--torrent-of-http-&peer_id=-XX0000-{hash:06}{peer:06}x&port={}\
+            "GET {path}?info_hash=%{:02x}%{:02x}%{:02x}%{:02x}--torrent-http--&peer_id=-XX0000-{hash:06}{peer:06}&port={}\
              &uploaded=0&downloaded=0&left={}&compact=1&numwant={want}&key=1234 HTTP/1.1\r\nHost: tracker\r\n\
              User-Agent: http_load\r\n{}\r\n",
             hash >> 24,
