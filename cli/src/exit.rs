@@ -6,12 +6,12 @@ use std::process::ExitCode;
 /// The exit codes, as `--help` shows them.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
-    0  done; also a seed, share or tracker that was told to stop
+    0  done; also a seed, share, tracker or chat that was told to stop
     1  verification found missing or wrong data
     2  the command line is wrong
     3  a metainfo file is wrong or cannot be had
     4  the disk: not found, not allowed, full, in the way, in use by another process
-    5  no peers within --give-up (if the disk kept anything from coming, 4)
+    5  no peers within --give-up (if the disk kept anything from coming, 4), or nobody heard --say
     6  the network: an address in use, a tracker or catalogue that cannot be reached or says no
     7  anything else, a torrent that crashed among them
   130  interrupted before the work was done";

@@ -1,10 +1,11 @@
 //! The binary `swarm`: parses what was typed, calls the libraries, renders what they say.
 //!
 //! No logic that another program could want lives here. [`args`] holds what can be typed, [`commands`] what it means,
-//! [`render`] how results look, [`exit`] how the process ends.
+//! [`render`] how results look, [`chat`] how rooms do, [`exit`] how the process ends.
 
 mod address;
 mod args;
+mod chat;
 mod commands;
 mod exit;
 mod log;

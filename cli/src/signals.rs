@@ -3,6 +3,7 @@
 //! it says that its options shall be read again.
 
 use crate::exit::{Exit, Failure, OrExit};
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -39,6 +40,18 @@ impl Stop {
         }
     }
 
+    /// The same request, which whoever holds the other end may make too.
+    pub(crate) fn child(&self) -> (Self, Quit) {
+        let (sender, requested) = watch::channel(false);
+        let (quit, mut parent) = (Quit(Arc::new(sender)), self.clone());
+        let passed_on = quit.clone();
+        tokio::spawn(async move {
+            parent.requested().await;
+            passed_on.quit();
+        });
+        (Self { requested, reload: self.reload.clone() }, quit)
+    }
+
     /// Runs work that cannot be told to stop; a signal abandons it.
     pub(crate) async fn abandon<T: Send + 'static>(
         &mut self,
@@ -49,6 +62,17 @@ impl Stop {
             done = work => done.or_exit(Exit::Other),
             () = self.requested() => Err(interrupted()),
         }
+    }
+}
+
+/// Asks for a stop in place of a signal.
+#[derive(Clone, Debug)]
+pub(crate) struct Quit(Arc<watch::Sender<bool>>);
+
+impl Quit {
+    /// Asks for it.
+    pub(crate) fn quit(&self) {
+        self.0.send_replace(true);
     }
 }
 
@@ -85,6 +109,7 @@ async fn watch_signals(
             }
         }
         if sender.send_replace(true) {
+            crate::chat::screen::restore();
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
     }

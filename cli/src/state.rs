@@ -1,4 +1,4 @@
-//! What outlives the process: resume records and tokens, below one folder of the user.
+//! What outlives the process: resume records, tokens and the identity of the chat, below one folder of the user.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -24,6 +24,11 @@ pub(crate) fn history_file() -> Option<PathBuf> {
     let folder = default_state_folder()?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
     Some(folder.join("shell-history"))
+}
+
+/// The folder of the chat: the secret key, and who is known; none without a home. Nothing is made yet.
+pub(crate) fn chat_folder() -> Option<PathBuf> {
+    default_state_folder().map(|folder| folder.join("chat"))
 }
 
 /// Records that all data at `path` has just been hashed, so that a seed starts at once. `stamps` are those of the files

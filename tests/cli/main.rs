@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that panics has failed")]
 
+mod chat;
 mod metainfo;
 mod shell;
 mod support;
+mod terminal;
 mod tracker;
 mod transfer;
 mod usage;

@@ -32,12 +32,12 @@ class Hosts:
     def ip(index):
         return f'10.98.0.{index + 1}'
 
-    def start(self, index, argv, log):
+    def start(self, index, argv, log, stdin=subprocess.DEVNULL):
         """Starts a process on a host, in a group of its own, its output in a file."""
         home = os.path.dirname(log)
         environment = dict(os.environ, HOME=home, XDG_CONFIG_HOME=f'{home}/config', XDG_STATE_HOME=f'{log}.state')
         process = subprocess.Popen(['ip', 'netns', 'exec', f'{PREFIX}-{index}', *map(str, argv)],
-                                   stdin=subprocess.DEVNULL, stdout=open(log, 'wb'), stderr=subprocess.STDOUT,
+                                   stdin=stdin, stdout=open(log, 'wb'), stderr=subprocess.STDOUT,
                                    env=environment, start_new_session=True)
         self.running.append(process)
         return process

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import libtorrent as lt
 
+from chat import chat_beside_others
 from clients import CLIENTS, SWARM, swarm
 from hosts import Hosts
 
@@ -140,6 +141,11 @@ def mixed(folder, name):
         hosts.close()
 
 
+def chat(folder, name):
+    metainfo, copies = make_metainfo(folder, name, 'http'), [fresh(f'copy{index}') for index in range(4)]
+    chat_beside_others(ROOT, folder, name, metainfo, copies, start_tracker, wait_for, same)
+
+
 def agree_on_ours(folder, name):
     """Other tools read our metainfo as we do."""
     metainfo = make_metainfo(folder, name, 'http')
@@ -204,6 +210,7 @@ def cases(folder):
         yield (f'swarm -> {client_name}, a folder', lambda client=client: transfer(folder, 'tree', 'http', swarm, client))
         yield (f'{client_name} -> swarm, a folder', lambda client=client: transfer(folder, 'tree', 'http', client, swarm))
     yield 'all clients in one swarm', lambda: mixed(folder, 'payload.bin')
+    yield 'three people chat beside other clients', lambda: chat(folder, 'payload.bin')
 
 
 def main():

@@ -1,5 +1,6 @@
 //! What can be typed: every subcommand, option and help text. What it means is decided in [`crate::commands`].
 
+pub(crate) mod chat;
 pub(crate) mod metainfo;
 pub(crate) mod tls;
 pub(crate) mod tracker;
@@ -58,6 +59,12 @@ pub(crate) enum Command {
     Scrape(tracker::ScrapeArguments),
     /// Talk to a native tracker: list, publish, fetch, one command after the other.
     Shell(tracker::ShellArguments),
+    /// Talk with the people of a torrent, and hand files over.
+    Chat(chat::ChatArguments),
+    /// Make a room to chat in that needs no files.
+    Room(chat::RoomArguments),
+    /// Who you are in chats, whom you trust, and whom you want to hear nothing of.
+    Id(chat::IdArguments),
     /// Print the completion script of a shell.
     Completions(CompletionsArguments),
     /// Write the manual pages into a folder.
@@ -113,6 +120,9 @@ mod tests {
             "swarm tracker http --listen 0.0.0.0:6969 --log-json",
             "swarm tracker --http 0.0.0.0:6969 --native 0.0.0.0:6970 --max-peers 1000",
             "swarm tracker --config FILE",
+            "swarm chat X.meta --say hello --timeout 10s --peer 10.0.0.2:7002",
+            "swarm fetch X.torrent -o DIR --chat --plain --nick anna",
+            "swarm id import key.txt --force",
             "swarm make-meta PATH --tier http://a/announce,http://b/announce --tracker native://c:6970 --piece-length 1M",
         ];
         for line in lines {
@@ -128,6 +138,10 @@ mod tests {
             "swarm tracker http --listen 0.0.0.0:1 --http 0.0.0.0:2",
             "swarm fetch X --quiet --json",
             "swarm make-meta PATH --peer box",
+            "swarm chat X --plain --json",
+            "swarm chat X --timeout 3s",
+            "swarm seed X --plain",
+            "swarm room",
         ];
         for line in lines {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");

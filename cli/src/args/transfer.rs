@@ -1,5 +1,6 @@
 //! Options of the commands that move data.
 
+use super::chat::ChatOptionArguments;
 use super::metainfo::ContentArguments;
 use super::values::{self, HostPort};
 use clap::{Args, ValueEnum, ValueHint};
@@ -111,6 +112,9 @@ pub(crate) struct FetchArguments {
 
     #[command(flatten)]
     pub(crate) transfer: TransferArguments,
+
+    #[command(flatten)]
+    pub(crate) chat: ChatOptionArguments,
 }
 
 /// Arguments of `seed`.
@@ -134,6 +138,9 @@ pub(crate) struct SeedArguments {
 
     #[command(flatten)]
     pub(crate) transfer: TransferArguments,
+
+    #[command(flatten)]
+    pub(crate) chat: ChatOptionArguments,
 }
 
 /// Arguments of `share`.
@@ -162,6 +169,9 @@ pub(crate) struct ShareArguments {
 
     #[command(flatten)]
     pub(crate) transfer: TransferArguments,
+
+    #[command(flatten)]
+    pub(crate) chat: ChatOptionArguments,
 }
 
 /// An address, or a name that can stand in a URL.

@@ -1,7 +1,7 @@
 //! `fetch`: what metainfo describes, from peers to disk.
 
-use super::source;
 use super::transfer::{self, Party, Telling, Until, unless_stopped};
+use super::{chat, source};
 use crate::args::transfer::FetchArguments;
 use crate::exit::{Exit, Failure};
 use crate::render::bars::Screen;
@@ -27,10 +27,12 @@ async fn fetch(arguments: &FetchArguments, screen: Screen, stop: &mut Stop) -> R
         metainfos.push(metainfo);
     }
     let session = transfer::open(&arguments.transfer, &screen)?;
+    let room = chat::beside(&session, &arguments.chat, metainfos.len())?;
     let mut party = Party::new(session, until(arguments), telling, screen).give_up_after(arguments.give_up);
     for metainfo in metainfos {
         let torrent = AddTorrent {
             purpose: Purpose::Fetch(options(arguments)),
+            chat: room.clone(),
             verify: if arguments.verify_first { Verify::Everything } else { Verify::Changed },
             trackers: arguments.transfer.trackers.clone(),
             peers: arguments.transfer.peers.iter().map(ToString::to_string).collect(),
@@ -38,7 +40,7 @@ async fn fetch(arguments: &FetchArguments, screen: Screen, stop: &mut Stop) -> R
         };
         unless_stopped(stop, party.add(torrent)).await?;
     }
-    party.run(stop).await
+    chat::run_beside(party, &arguments.output, &arguments.chat, (&arguments.transfer, None), stop).await
 }
 
 /// Nothing is dropped for its name, but what lands on disk is called otherwise than its maker meant.
@@ -54,7 +56,8 @@ fn tell_renamed(metainfo: &Metainfo, screen: &Screen) {
 /// When the fetch is over.
 fn until(arguments: &FetchArguments) -> Until {
     match (arguments.seed_time, arguments.seed_ratio) {
-        (None, None) if arguments.seed_after => Until::Served { time: None, ratio: None },
+        // Who talks stays.
+        (None, None) if arguments.seed_after || arguments.chat.chat => Until::Served { time: None, ratio: None },
         (None, None) => Until::Complete,
         (time, ratio) => Until::Served { time, ratio },
     }

@@ -64,7 +64,7 @@ fn differs_in_date_only(existing: &[u8], described: &Described) -> Result<bool, 
 }
 
 /// Writes beside the file and renames, so that nobody ever sees half of it.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = OsString::from(".");
     draft.push(path.file_name().ok_or(ErrorKind::InvalidFilename)?);
     draft.push(format!(".{}", std::process::id()));

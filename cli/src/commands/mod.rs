@@ -1,10 +1,13 @@
 //! What each subcommand means: calls into the libraries, and results to [`crate::render`].
 
 mod catalogue;
+mod chat;
 mod content;
 mod documentation;
 mod fetch;
+mod id;
 mod make_meta;
+mod room;
 mod scrape;
 mod seed;
 mod share;
@@ -15,6 +18,7 @@ mod tracker;
 mod transfer;
 mod verify;
 
+use crate::args::chat::ChatOptionArguments;
 use crate::args::transfer::TransferArguments;
 use crate::args::{Arguments, Command};
 use crate::exit::{Exit, Failure};
@@ -45,6 +49,9 @@ pub(crate) async fn run(arguments: Arguments, stop: &mut Stop) -> Result<Exit, F
         Command::Peers(arguments) => unless_stopped(stop, catalogue::peers(arguments)).await,
         Command::Scrape(arguments) => unless_stopped(stop, scrape::run(arguments)).await,
         Command::Shell(arguments) => shell::run(arguments, stop).await,
+        Command::Chat(arguments) => chat::run(arguments, screen, stop).await,
+        Command::Room(arguments) => room::run(arguments),
+        Command::Id(arguments) => id::run(arguments),
         Command::Completions(arguments) => documentation::completions(arguments),
         Command::Man(arguments) => documentation::man(arguments),
     }
@@ -52,11 +59,14 @@ pub(crate) async fn run(arguments: Arguments, stop: &mut Stop) -> Result<Exit, F
 
 /// Where the command shows its progress: nowhere if the user wants quiet, or lines of JSON instead.
 fn screen(command: &Command) -> Screen {
-    let of_transfer = |arguments: &TransferArguments| Screen::new(!arguments.quiet && !arguments.json);
+    // A chat shows transfers in its own way, and lines that come in between would tear the bars.
+    let of_transfer = |arguments: &TransferArguments, chat: &ChatOptionArguments| {
+        Screen::new(!arguments.quiet && !arguments.json && !chat.chat)
+    };
     match command {
-        Command::Share(arguments) => of_transfer(&arguments.transfer),
-        Command::Fetch(arguments) => of_transfer(&arguments.transfer),
-        Command::Seed(arguments) => of_transfer(&arguments.transfer),
+        Command::Share(arguments) => of_transfer(&arguments.transfer, &arguments.chat),
+        Command::Fetch(arguments) => of_transfer(&arguments.transfer, &arguments.chat),
+        Command::Seed(arguments) => of_transfer(&arguments.transfer, &arguments.chat),
         Command::MakeMeta(arguments) => Screen::new(!arguments.quiet),
         Command::Verify(arguments) => Screen::new(!arguments.quiet && !arguments.json),
         _ => Screen::silent(),

@@ -1,7 +1,7 @@
 //! `seed`: serves what is on disk.
 
-use super::source;
 use super::transfer::{self, Party, Telling, Until, unless_stopped};
+use super::{chat, source};
 use crate::args::transfer::SeedArguments;
 use crate::exit::{Exit, Failure};
 use crate::render::bars::Screen;
@@ -30,11 +30,12 @@ async fn seed(arguments: &SeedArguments, screen: Screen, stop: &mut Stop) -> Res
         });
     }
     let session = transfer::open(&arguments.transfer, &screen)?;
+    let room = chat::beside(&session, &arguments.chat, torrents.len())?;
     let mut party = Party::new(session, Until::Stopped, Telling::from(&arguments.transfer), screen);
     for torrent in torrents {
-        unless_stopped(stop, party.add(torrent)).await?;
+        unless_stopped(stop, party.add(AddTorrent { chat: room.clone(), ..torrent })).await?;
     }
-    party.run(stop).await
+    chat::run_beside(party, Path::new("."), &arguments.chat, (&arguments.transfer, None), stop).await
 }
 
 /// The folder that contains the content: the current one, or that of the metainfo file.

@@ -1,5 +1,6 @@
 //! `share`: metainfo, trackers, a page that hands the metainfo out, and a seed, in one command.
 
+use super::chat;
 use super::content::{self, Described};
 use super::tracker::bind_failure;
 use super::transfer::{self, Party, Telling, Until};
@@ -12,6 +13,7 @@ use crate::render::output;
 use crate::share_page::{self, SharePage};
 use crate::signals::Stop;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use swarm_engine::{AddTorrent, Session};
@@ -35,6 +37,7 @@ pub(crate) async fn run(arguments: &ShareArguments, screen: Screen, stop: &mut S
 async fn share(arguments: &ShareArguments, screen: Screen, stop: &mut Stop) -> Result<Exit, Failure> {
     let session = transfer::open(&arguments.transfer, &screen)?;
     let mut trackers = bind(arguments)?;
+    let room = chat::beside(&session, &arguments.chat, 1)?;
     let described = content::describe(&arguments.path, &arguments.content, &screen, stop).await?;
     let host = host(arguments, &session, &screen);
     let described = announced(described, arguments, &host, &session, &trackers);
@@ -56,6 +59,7 @@ async fn share(arguments: &ShareArguments, screen: Screen, stop: &mut Stop) -> R
     let telling = Telling::from(&arguments.transfer);
     let mut party = Party::new(session, Until::Stopped, telling, screen.clone());
     let torrent = AddTorrent {
+        chat: room,
         trackers: arguments.transfer.trackers.clone(),
         peers: arguments.transfer.peers.iter().map(ToString::to_string).collect(),
         ..AddTorrent::seed(metainfo, &arguments.path)
@@ -65,7 +69,7 @@ async fn share(arguments: &ShareArguments, screen: Screen, stop: &mut Stop) -> R
         Telling::Json => party.tell(Some(0), What::Shared { command: &command, url: &url })?,
         Telling::Text | Telling::Nothing => screen.suspend(|| output::result(&command))?,
     }
-    party.run(stop).await
+    chat::run_beside(party, Path::new("."), &arguments.chat, (&arguments.transfer, Some(&command)), stop).await
 }
 
 /// Opens the ports of the trackers, on the address that the seed listens on.

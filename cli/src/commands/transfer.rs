@@ -212,6 +212,16 @@ impl Party {
         self.tell(Some(index), What::Added { name: &name, total_bytes, total_pieces, listen_port })
     }
 
+    /// The first torrent and its name.
+    pub(crate) fn first(&self) -> Option<(Torrent, String)> {
+        self.transfers.first().map(|transfer| (transfer.torrent.clone(), transfer.name.clone()))
+    }
+
+    /// Where connections are taken.
+    pub(crate) fn listen_port(&self) -> u16 {
+        self.session.listen_address().port()
+    }
+
     /// Runs until every torrent has done its part or the user stops it; then says goodbye.
     pub(crate) async fn run(mut self, stop: &mut Stop) -> Result<Exit, Failure> {
         let guard = tokio::spawn(end_if_stuck(self.session.clone(), stop.clone()));
@@ -477,6 +487,7 @@ async fn end_if_stuck(session: Session, mut stop: Stop) {
     tokio::time::sleep(STUCK).await;
     session.shutdown().await;
     tokio::time::sleep(LAST_MOMENT).await;
+    crate::chat::screen::restore();
     std::process::exit(i32::from(Exit::Interrupted.code()));
 }
 

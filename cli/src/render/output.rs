@@ -5,7 +5,12 @@ use crate::exit::{Exit, Failure, OrExit};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Mutex;
 use swarm_proto::path::is_deceptive;
+use tokio::sync::mpsc;
+
+/// Where notes go while a room has the terminal.
+static DIVERTED: Mutex<Option<mpsc::Sender<String>>> = Mutex::new(None);
 
 /// Writes a result and a line feed to standard output. Nobody reading any more is [`Exit::Done`]: whoever closed the
 /// pipe has seen enough.
@@ -40,8 +45,21 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
     })
 }
 
+/// From now on notes go there instead of to standard error; `None`: no longer.
+pub(crate) fn divert(to: Option<mpsc::Sender<String>>) {
+    if let Ok(mut diverted) = DIVERTED.lock() {
+        *diverted = to;
+    }
+}
+
 /// Writes a line to standard error, safe for a terminal; that nobody reads it is no reason to fail.
 pub(crate) fn note(text: &str) {
+    let diverted = DIVERTED.lock().ok().and_then(|diverted| diverted.clone());
+    if let Some(diverted) = diverted {
+        // A room that is flooded with notes loses some.
+        let _full = diverted.try_send(text.to_owned());
+        return;
+    }
     let _nobody_reads = writeln!(io::stderr().lock(), "{}", printable_lines(text));
 }
 

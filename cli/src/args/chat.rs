@@ -1,0 +1,167 @@
+//! Options of the commands that have to do with people: `chat`, `room`, `id`, and `--chat` beside others.
+
+use super::transfer::TransferArguments;
+use super::values::{self, HostPort, Tier};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Arguments of `chat`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  swarm chat holiday.meta
+  swarm chat room.meta --nick anna --peer 192.168.1.5:6881
+  swarm chat room.meta --say 'the build is done' --timeout 10s && echo somebody knows
+  tail -f log | swarm chat room.meta --plain
+
+Type /help in the room. Nothing of the torrent's own files is fetched: that is 'swarm fetch --chat'.")]
+pub(crate) struct ChatArguments {
+    /// A metainfo file, whose swarm is the room: a path, an http(s):// URL, or native://HOST:PORT/NAME.
+    #[arg(value_name = "META")]
+    pub(crate) source: String,
+
+    /// How to be called; by default the name of the user.
+    #[arg(long, value_name = "NAME", value_parser = nick)]
+    pub(crate) nick: Option<String>,
+
+    /// Lines instead of the whole terminal; so too where standard input or output is none.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) plain: bool,
+
+    /// Say this, and end once somebody has it; exit code 5 if nobody does within --timeout.
+    #[arg(long, value_name = "TEXT", conflicts_with = "plain")]
+    pub(crate) say: Option<String>,
+
+    /// How long --say waits, such as 10s.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::interval, requires = "say")]
+    pub(crate) timeout: Duration,
+
+    /// The folder for files that others hand over.
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) transfer: TransferArguments,
+}
+
+/// `--chat` beside `seed`, `fetch` and `share`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Chat options")]
+pub(crate) struct ChatOptionArguments {
+    /// Talk with the people of the torrent meanwhile, and stay until /quit or Ctrl-C; takes one torrent.
+    #[arg(long)]
+    pub(crate) chat: bool,
+
+    /// How to be called in the chat; by default the name of the user.
+    #[arg(long, value_name = "NAME", value_parser = nick, requires = "chat")]
+    pub(crate) nick: Option<String>,
+
+    /// Chat in lines on standard error instead of on the whole terminal; so too where there is none.
+    #[arg(long, requires = "chat", conflicts_with = "json")]
+    pub(crate) plain: bool,
+}
+
+/// Arguments of `room`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  swarm room family --tracker native://box:6970
+  swarm room office --peer 192.168.1.5:6881 -o office.meta
+
+Hand the file around; 'swarm chat FILE' enters the room. Each room is another one, whatever its name.")]
+pub(crate) struct RoomArguments {
+    /// The name of the room.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+
+    /// The file to write; by default the name with .meta behind it, in the current folder.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Overwrite the output file.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print nothing but errors.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+
+    /// Announce URL of a tracker (http, https, udp, native); may be repeated, each is a tier of its own.
+    #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker, value_hint = ValueHint::Url)]
+    pub(crate) trackers: Vec<String>,
+
+    /// Trackers of one tier, asked in place of one another (BEP 12); may be repeated, comes behind --tracker.
+    #[arg(long = "tier", value_name = "URL,URL…", value_parser = values::tier)]
+    pub(crate) tiers: Vec<Tier>,
+
+    /// A machine that will be in the room, for people that find no tracker; may be repeated.
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = values::host_port)]
+    pub(crate) peers: Vec<HostPort>,
+}
+
+/// Arguments of `id`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  swarm id show
+  swarm id export key.txt              # whoever has this file is you
+  swarm id trust k3j2-9qxa-77bd-m2vz   # after comparing it, over another way, with its owner
+
+The key is made on first use and lies in $XDG_STATE_HOME/swarm/chat, readable by you alone.")]
+pub(crate) struct IdArguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) what: IdCommand,
+}
+
+/// What to do with identities.
+#[derive(Subcommand, Debug)]
+pub(crate) enum IdCommand {
+    /// Show your fingerprint and key, and everybody you know.
+    Show {
+        /// Print one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write your secret key to a file, or to standard output.
+    Export {
+        /// The file, which must not be there yet; readable by you alone.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Take a secret key that was exported.
+    Import {
+        /// The file; - is standard input.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Give up the key that is there: nobody can be its person any more.
+        #[arg(long)]
+        force: bool,
+    },
+    /// A fingerprint was compared and is right.
+    Trust(Whom),
+    /// Hear nothing of somebody, and pass nothing on.
+    Block(Whom),
+    /// Neither trust nor block somebody any longer.
+    Unblock(Whom),
+}
+
+/// Whom.
+#[derive(Args, Debug)]
+pub(crate) struct Whom {
+    /// A name or fingerprint of somebody you have met, or a key of 64 digits.
+    #[arg(value_name = "WHO")]
+    pub(crate) who: String,
+}
+
+/// A name to be called by; the room has its own rules too.
+fn nick(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let fine = !name.is_empty() && name.len() <= swarm_proto::limits::CHAT_NAME_LENGTH && !name.contains('#');
+    let safe = !name.chars().any(swarm_proto::path::is_deceptive);
+    (fine && safe).then(|| name.to_owned()).ok_or_else(|| {
+        format!("a name has 1 to {} bytes, no # and no control characters", swarm_proto::limits::CHAT_NAME_LENGTH)
+    })
+}

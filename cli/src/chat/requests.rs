@@ -1,0 +1,172 @@
+//! Calls and offers that are open: what can be answered, and what can be ended. An answer always names one of them.
+
+use super::command::Which;
+use swarm_proto::chat::{Person, PublicKey, RequestId};
+
+/// Requests that are kept. The room keeps fewer.
+const OPEN: usize = 64;
+
+/// What a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Somebody calls us.
+    CallsUs,
+    /// We call somebody.
+    WeCall,
+    /// A call that stands.
+    Talk,
+    /// Somebody offers us files.
+    OffersUs,
+    /// We offer somebody files.
+    WeOffer,
+}
+
+/// A call or an offer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Request {
+    /// As the user sees it; never given twice.
+    pub(crate) number: u32,
+    pub(crate) id: RequestId,
+    pub(crate) with: PublicKey,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// Name of the files, of an offer.
+    pub(crate) files: String,
+}
+
+/// All that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    open: Vec<Request>,
+    last: u32,
+}
+
+impl Requests {
+    /// A request is open, or has become something else; returns its number.
+    pub(crate) fn open(&mut self, id: RequestId, with: &Person, kind: Kind, files: &str) -> u32 {
+        if let Some(request) = self.open.iter_mut().find(|request| request.id == id) {
+            // What we are told last of a call that stands already is not that it was asked for.
+            if (request.kind, kind) != (Kind::Talk, Kind::WeCall) {
+                request.kind = kind;
+            }
+            return request.number;
+        }
+        self.last += 1;
+        if self.open.len() == OPEN {
+            self.open.remove(0);
+        }
+        let (name, files) = (with.name.clone(), files.to_owned());
+        self.open.push(Request { number: self.last, id, with: with.key, name, kind, files });
+        self.last
+    }
+
+    /// A request is over.
+    pub(crate) fn close(&mut self, id: RequestId) -> Option<Request> {
+        let at = self.open.iter().position(|request| request.id == id)?;
+        Some(self.open.remove(at))
+    }
+
+    pub(crate) fn all(&self) -> &[Request] {
+        &self.open
+    }
+
+    pub(crate) fn get(&self, id: RequestId) -> Option<&Request> {
+        self.open.iter().find(|request| request.id == id)
+    }
+
+    /// The call with somebody that stands.
+    pub(crate) fn talk_with(&self, key: PublicKey) -> Option<RequestId> {
+        self.open.iter().find(|request| request.kind == Kind::Talk && request.with == key).map(|request| request.id)
+    }
+
+    /// Whether somebody has been called and has not answered yet.
+    pub(crate) fn is_calling(&self, key: PublicKey) -> bool {
+        self.open.iter().any(|request| request.kind == Kind::WeCall && request.with == key)
+    }
+
+    /// Ids of what waits for an answer of ours.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = RequestId> {
+        self.open.iter().filter(|request| is_waiting(request.kind)).map(|request| request.id)
+    }
+
+    /// What is to be answered. `seen` are the requests that were open when the user began to type: an answer that names
+    /// none is meant for one of these, and not for one that came since.
+    pub(crate) fn to_answer(&self, which: &Which, seen: &[RequestId]) -> Result<&Request, String> {
+        let only_seen = *which == Which::Only;
+        let fits = |request: &&Request| is_waiting(request.kind) && (!only_seen || seen.contains(&request.id));
+        self.one(which, fits, "there is nothing to answer")
+    }
+
+    /// What is to be ended.
+    pub(crate) fn to_end(&self, which: &Which) -> Result<&Request, String> {
+        let fits = |request: &&Request| matches!(request.kind, Kind::Talk | Kind::WeCall | Kind::WeOffer);
+        self.one(which, fits, "there is no call and no offer of yours to end")
+    }
+
+    fn one(&self, which: &Which, fits: impl Fn(&&Request) -> bool, none: &str) -> Result<&Request, String> {
+        let meant = |request: &&Request| match which {
+            Which::Only => true,
+            Which::Number(number) => request.number == *number,
+            Which::Of(key) => request.with == *key,
+        };
+        let found: Vec<&Request> = self.open.iter().filter(fits).filter(meant).collect();
+        match found.as_slice() {
+            [] => Err(none.to_owned()),
+            [one] => Ok(one),
+            several => {
+                let listed: Vec<String> = several.iter().map(|request| request.described()).collect();
+                Err(format!("which one? {}; type its number behind the command", listed.join(", ")))
+            }
+        }
+    }
+}
+
+impl Request {
+    fn described(&self) -> String {
+        let (number, name, files) = (self.number, &self.name, &self.files);
+        match self.kind {
+            Kind::CallsUs => format!("{number} ({name} calls)"),
+            Kind::WeCall => format!("{number} (your call to {name})"),
+            Kind::Talk => format!("{number} (your call with {name})"),
+            Kind::OffersUs => format!("{number} ({name} offers {files})"),
+            Kind::WeOffer => format!("{number} (your offer of {files} to {name})"),
+        }
+    }
+}
+
+fn is_waiting(kind: Kind) -> bool {
+    matches!(kind, Kind::CallsUs | Kind::OffersUs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{key, person};
+    use super::*;
+
+    #[test]
+    fn an_answer_is_meant_for_one_request_that_was_seen() {
+        let (anna, bo, mut requests) = (person("anna", 1), person("bo", 2), Requests::default());
+        let [first, second, third] = [1, 2, 3].map(|byte| RequestId([byte; 16]));
+        assert!(requests.to_answer(&Which::Only, &[]).is_err());
+        requests.open(first, &anna, Kind::CallsUs, "");
+        assert!(requests.to_answer(&Which::Only, &[]).is_err(), "it came while the answer was being typed");
+        assert_eq!(requests.to_answer(&Which::Only, &[first]).unwrap().id, first);
+        requests.open(second, &bo, Kind::OffersUs, "x.png");
+        let unclear = requests.to_answer(&Which::Only, &[first, second]).unwrap_err();
+        assert!(unclear.contains("1 (anna calls), 2 (bo offers x.png)"), "{unclear}");
+        assert_eq!(requests.to_answer(&Which::Number(2), &[]).unwrap().id, second);
+        assert_eq!(requests.to_answer(&Which::Of(key(1)), &[]).unwrap().id, first);
+        requests.close(first);
+        assert_eq!(requests.open(third, &anna, Kind::CallsUs, ""), 3, "no number comes twice");
+        assert!(requests.to_answer(&Which::Number(1), &[third]).is_err());
+    }
+
+    #[test]
+    fn a_call_that_stands_is_not_asked_for_again() {
+        let (anna, mut requests, id) = (person("anna", 1), Requests::default(), RequestId([1; 16]));
+        requests.open(id, &anna, Kind::Talk, "");
+        requests.open(id, &anna, Kind::WeCall, "");
+        assert_eq!((requests.talk_with(key(1)), requests.is_calling(key(1))), (Some(id), false));
+        assert_eq!(requests.to_end(&Which::Only).unwrap().id, id);
+    }
+}

@@ -1,0 +1,155 @@
+//! Text for cells of a terminal: made safe, measured, cut and wrapped by what a reader sees as one character.
+//!
+//! The room hands over safe text already. Nothing here relies on that: whatever is drawn or printed passes [`safe`].
+
+use crate::render::text::printable;
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Marks that one character may wear. More would be painted over the lines above and below, the input line among them.
+const MARKS: usize = 3;
+
+/// A tab, where text is wrapped anyway.
+const TAB: &str = "    ";
+
+/// One line without anything that a terminal obeys, that hides, or that is painted outside of its own line.
+pub(crate) fn safe(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in printable(&text.replace('\t', TAB)).graphemes(true) {
+        let mut marks = 0;
+        for c in character.chars() {
+            let joins = matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
+            match c.width() {
+                None => shown.push(char::REPLACEMENT_CHARACTER),
+                Some(0) if is_hidden(c) => shown.push(char::REPLACEMENT_CHARACTER),
+                Some(0) if !joins => {
+                    marks += 1;
+                    if marks <= MARKS {
+                        shown.push(c);
+                    }
+                }
+                Some(_) => shown.push(c),
+            }
+        }
+    }
+    shown
+}
+
+/// Characters of no width that are no marks: they hide something, such as letters that are meant for programs.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{180e}' | '\u{2061}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// [`safe`], line by line.
+pub(crate) fn safe_lines(text: &str) -> Vec<String> {
+    text.split('\n').map(safe).collect()
+}
+
+/// The number of cells that a safe text takes.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The beginning of a safe text that fits into so many cells, with `…` at the end if something is missing.
+pub(crate) fn fitted(text: &str, cells: usize) -> String {
+    if width(text) <= cells {
+        return text.to_owned();
+    }
+    let mut taken = String::new();
+    let mut left = cells.saturating_sub(1);
+    for character in text.graphemes(true) {
+        let Some(rest) = left.checked_sub(width(character)) else { break };
+        left = rest;
+        taken.push_str(character);
+    }
+    if cells > 0 {
+        taken.push('…');
+    }
+    taken
+}
+
+/// A safe text in rows of at most so many cells, cut at spaces where there are some. `first` cells of the first row are
+/// taken already, and `rest` of all others. Never empty.
+pub(crate) fn wrapped(text: &str, cells: usize, first: usize, rest: usize) -> Vec<String> {
+    // A character of two cells has to fit.
+    let room = |rows: &Vec<String>| cells.saturating_sub(if rows.is_empty() { first } else { rest }).max(2);
+    let (mut rows, mut row, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        let wide = width(word.trim_end());
+        if used + wide > room(&rows) && wide <= cells.saturating_sub(rest).max(2) {
+            rows.push(std::mem::take(&mut row).trim_end().to_owned());
+            used = 0;
+        }
+        if used + wide <= room(&rows) {
+            row.push_str(word);
+            used += width(word);
+            continue;
+        }
+        for character in word.graphemes(true) {
+            let wide = width(character);
+            if used + wide > room(&rows) {
+                rows.push(std::mem::take(&mut row).trim_end().to_owned());
+                used = 0;
+            }
+            row.push_str(character);
+            used += wide;
+        }
+    }
+    rows.push(row.trim_end().to_owned());
+    rows
+}
+
+/// `21:04` by the clock of the world (UTC), from milliseconds since 1970.
+pub(crate) fn hour_and_minute(time_ms: u64) -> String {
+    let minutes = time_ms / 60_000;
+    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
+}
+
+/// `2026-11-21` (UTC), from milliseconds since 1970.
+pub(crate) fn day(time_ms: u64) -> String {
+    crate::render::text::moment(time_ms / 1_000).chars().take(10).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hides_and_nothing_is_painted_outside() {
+        assert_eq!(safe("a\x1b[2J\tb\r\u{9b}\u{202e}"), "a\u{fffd}[2J    b\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(safe("x\u{e0041}y\u{ad}"), "x\u{fffd}y\u{fffd}");
+        let tower = format!("e{}!", "\u{301}".repeat(500));
+        assert_eq!(safe(&tower), "e\u{301}\u{301}\u{301}!");
+        let family = "👨\u{200d}👩\u{200d}👧\u{200d}👦";
+        assert_eq!((safe(family).as_str(), safe("é漢")), (family, "é漢".to_owned()));
+    }
+
+    #[test]
+    fn texts_are_cut_between_what_people_see() {
+        assert_eq!(fitted("漢字漢字", 5), "漢字…");
+        assert_eq!(fitted("漢字", 4), "漢字");
+        assert_eq!(fitted("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}…");
+        assert_eq!(fitted("abc", 0), "");
+    }
+
+    #[test]
+    fn rows_hold_all_and_never_more_than_their_cells() {
+        assert_eq!(wrapped("one two three", 8, 0, 0), ["one two", "three"]);
+        assert_eq!(wrapped("one two", 3, 0, 0), ["one", "two"]);
+        assert_eq!(wrapped("one two /three", 11, 4, 2), ["one two", "/three"]);
+        assert_eq!(wrapped("漢字漢字", 5, 0, 0), ["漢字", "漢字"]);
+        assert_eq!(wrapped("", 5, 0, 0), [""]);
+        let long = "wörd 漢字 👨\u{200d}👩\u{200d}👧 e\u{301}   pneumonoultramicroscopic ".repeat(20);
+        for cells in 3..40 {
+            let rows = wrapped(&long, cells, 0, 1);
+            assert!(rows.iter().skip(1).all(|row| width(row) < cells), "{cells}: {rows:?}");
+            let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(squeezed(&rows.concat()), squeezed(&long));
+        }
+    }
+
+    #[test]
+    fn times_of_day() {
+        assert_eq!((hour_and_minute(1_795_302_059_000), day(0)), ("23:00".to_owned(), "1970-01-01".to_owned()));
+    }
+}

@@ -1,0 +1,144 @@
+//! What the user wants done is done here, one thing after the other, so that what is said first is heard first.
+
+use super::action::{Action, Outcome};
+use std::path::PathBuf;
+use std::time::Duration;
+use swarm_engine::{ChatFailure, ChatHandle, Torrent};
+use swarm_proto::chat::{ChatError, PublicKey, RequestId};
+use tokio::sync::mpsc;
+
+/// A room of the engine, and where files go that are handed over in it.
+#[derive(Clone)]
+pub(crate) struct Room {
+    pub(crate) chat: ChatHandle,
+    pub(crate) torrent: Torrent,
+    pub(crate) title: String,
+    pub(crate) downloads: PathBuf,
+    /// The files of the torrent itself, if they are fetched or served.
+    pub(crate) content: Option<Fetched>,
+    /// A command by which others come too.
+    pub(crate) hint: Option<String>,
+    /// Where we take connections.
+    pub(crate) listen_port: u16,
+}
+
+/// Files that come or go.
+#[derive(Clone)]
+pub(crate) struct Fetched {
+    pub(crate) torrent: Torrent,
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    /// The user knows that they are here.
+    pub(crate) told: bool,
+}
+
+type Done = mpsc::UnboundedSender<Outcome>;
+
+/// Carries out actions until there are no more.
+pub(crate) async fn carry_out(
+    room: Room,
+    mut todo: mpsc::Receiver<Action>,
+    done: Done,
+    fetched: mpsc::UnboundedSender<Fetched>,
+) {
+    while let Some(action) = todo.recv().await {
+        let (room, tell) = (room.clone(), done.clone());
+        match action {
+            // What reads a disk or waits for others keeps nobody else waiting.
+            Action::Offer { to, path } => drop(tokio::spawn(offer(room, to, path, tell))),
+            Action::AcceptOffer { id, files } => drop(tokio::spawn(fetch(room, id, files, tell, fetched.clone()))),
+            action => {
+                let outcome = carry_out_one(&room, action).await;
+                // Nobody is told who has gone.
+                let _gone = outcome.map(|outcome| tell.send(outcome));
+            }
+        }
+    }
+}
+
+async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
+    let chat = &room.chat;
+    let done = |done: Result<(), ChatFailure>, text: &str| match done {
+        Ok(()) => Outcome::Done(text.to_owned()),
+        Err(error) => failed(&error),
+    };
+    Some(match action {
+        Action::Say(text) => failed(&say(chat, &text).await.err()?),
+        Action::Call(to) => match chat.call(to).await {
+            Ok(id) => Outcome::Called { to, id },
+            Err(error) => Outcome::NotCalled { to, why: error.to_string() },
+        },
+        Action::Accept(id) => gone(id, chat.accept(id).await.err()?),
+        Action::Decline(id) => closed(id, chat.decline(id).await, "you said no"),
+        Action::HangUp(id) => closed(id, chat.hang_up(id).await, "you have ended it"),
+        Action::Tell { id, text } => match chat.tell(id, text.as_str()).await {
+            Ok(number) => Outcome::Told { id, number, text },
+            Err(error) => Outcome::Failed(format!("{error}; NOT sent: {text}")),
+        },
+        Action::Rename(name) => failed(&chat.rename(name).await.err()?),
+        Action::Block(key) => done(chat.block(key).await, "blocked: nothing of this person is shown or passed on"),
+        Action::Unblock(key) => done(chat.unblock(key).await, "no longer blocked"),
+        Action::Trust(key) => done(chat.trust(key).await, "trusted: the name belongs to this key"),
+        Action::Connect(peer) => {
+            let text = format!("trying {peer}");
+            room.torrent.add_hosts(vec![peer.to_string()]).await;
+            Outcome::Done(text)
+        }
+        // Carried out elsewhere.
+        Action::Offer { .. } | Action::AcceptOffer { .. } | Action::Quit => return None,
+    })
+}
+
+/// Says it as soon as nobody takes it for a flood, as when a file is piped in.
+async fn say(chat: &ChatHandle, text: &str) -> Result<(), ChatFailure> {
+    loop {
+        match chat.say(text).await {
+            Err(ChatFailure::Chat(ChatError::TooFast { wait })) => {
+                tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
+            }
+            said => return said.map(drop),
+        }
+    }
+}
+
+async fn offer(room: Room, to: PublicKey, path: String, done: Done) {
+    let outcome = match room.chat.offer(to, expanded(&path)).await {
+        Ok(id) => Outcome::Offered { to, id, path },
+        Err(error) => Outcome::Failed(format!("{path}: {error}")),
+    };
+    let _gone = done.send(outcome);
+}
+
+async fn fetch(room: Room, id: RequestId, files: String, done: Done, fetched: mpsc::UnboundedSender<Fetched>) {
+    match room.chat.accept_offer(id, room.downloads.clone()).await {
+        Ok(torrent) => {
+            let text = format!("{files} is being fetched into {}", room.downloads.display());
+            let _gone = fetched.send(Fetched { torrent, name: files, folder: room.downloads, told: false });
+            let _gone = done.send(Outcome::Closed { id, text });
+        }
+        Err(error) => {
+            let _gone = done.send(gone(id, error));
+        }
+    }
+}
+
+/// `~` as a shell would read it, for here is none.
+fn expanded(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+fn failed(error: &ChatFailure) -> Outcome {
+    Outcome::Failed(error.to_string())
+}
+
+/// A request of which nothing came is open no longer.
+fn gone(id: RequestId, error: ChatFailure) -> Outcome {
+    Outcome::Closed { id, text: error.to_string() }
+}
+
+fn closed(id: RequestId, done: Result<(), ChatFailure>, text: &str) -> Outcome {
+    Outcome::Closed { id, text: done.err().map_or_else(|| text.to_owned(), |error| error.to_string()) }
+}

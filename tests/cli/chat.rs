@@ -1,0 +1,255 @@
+//! Rooms: on a terminal, in lines, as JSON, and who is who in them.
+
+use crate::support::{PATIENCE, Place, noise};
+use crate::terminal::Glass;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// Somebody who talks through pipes.
+struct Talker {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Talker {
+    fn new(place: &Place, line: &str) -> Self {
+        let mut command = place.swarm(line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines();
+            lines.map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+        });
+        Self { child, stdin, lines }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line: {error}"))
+    }
+
+    /// Lines up to the first that holds this.
+    fn until(&self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Objects up to the first of this event for which the condition holds.
+    fn event(&self, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.line();
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            if value["event"] == name && condition(&value) {
+                return value;
+            }
+        }
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.types("/quit");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
+}
+
+/// A room, and two people with places of their own; the second is in it already, and can be reached at the port.
+fn room() -> (Place, Place, Talker, u64) {
+    let (anna, bo) = (Place::new(), Place::new());
+    anna.run("room den -o den.meta --quiet").good();
+    std::fs::copy(anna.path("den.meta"), bo.path("den.meta")).unwrap();
+    let talker = Talker::new(&bo, "chat den.meta --json --nick bo --listen 127.0.0.1:0");
+    let port = talker.event("chat_entered", |_| true)["listen_port"].as_u64().unwrap();
+    (anna, bo, talker, port)
+}
+
+#[test]
+fn the_line_stays_whole_on_a_real_terminal() {
+    let (anna, _bo, mut bo, port) = room();
+    let line = format!("chat den.meta --nick anna --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    let mut glass = Glass::new(&anna.swarm(&line), 24, 80);
+    bo.event("chat_joined", |event| event["person"]["name"] == "anna");
+    glass.until("bo is there", |glass| glass.rows().iter().any(|row| row.contains("● bo")));
+    assert!(glass.is_taken() && !glass.is_usual());
+
+    let text = "a line that nobody may cut, 漢字 é and all";
+    let mut typed = String::new();
+    for (index, c) in text.chars().enumerate() {
+        if index % 3 == 0 {
+            bo.types(&format!("line {index} from bo"));
+        }
+        typed.push(c);
+        glass.press(&c.to_string());
+        let wanted = format!("> {}", typed.trim_end());
+        glass.until("the typed line", |glass| glass.rows()[23] == wanted);
+        if index % 3 == 0 {
+            let said = format!("line {index} from bo");
+            glass.until("a message", |glass| glass.rows()[..22].iter().any(|row| row.contains(&said)));
+            assert_eq!(glass.rows()[23], wanted, "a message has cut the line");
+            glass.until("the cursor", |glass| glass.cursor().0 == 23);
+        }
+    }
+    glass.resize(10, 50);
+    glass.until("the smaller window", |glass| glass.rows()[9] == format!("> {text}"));
+    glass.press("\r");
+    bo.event("chat_message", |event| event["text"] == text && event["own"] == false);
+    glass.until("an empty line", |glass| glass.rows()[9] == ">");
+    glass.press("/quit\r");
+    assert_eq!(glass.end(), Some(0));
+    assert!(!glass.is_taken() && glass.is_usual());
+    bo.event("chat_left", |event| event["person"]["name"] == "anna");
+    assert_eq!(bo.end(), Some(0));
+}
+
+#[test]
+fn the_terminal_is_given_back_whatever_ends_the_room() {
+    let place = Place::new();
+    place.run("room den -o den.meta --quiet").good();
+    for signal in ["-TERM", "-INT", "-HUP"] {
+        let mut glass = Glass::new(&place.swarm("chat den.meta --nick anna --listen 127.0.0.1:0"), 24, 80);
+        glass.until("the room", |glass| glass.rows()[23] == ">" && glass.is_taken());
+        glass.signal(signal);
+        assert_eq!(glass.end(), Some(0), "{signal}");
+        assert!(!glass.is_taken() && glass.is_usual(), "{signal}");
+    }
+}
+
+#[test]
+fn one_thing_is_said_to_somebody_or_to_nobody() {
+    let (anna, _bo, bo, port) = room();
+    let peer = format!("127.0.0.1:{port}");
+    let said = ["chat", "den.meta", "--say", "dinner is ready", "--nick", "anna", "--listen", "127.0.0.1:0"];
+    let heard = anna.swarm_with(&[&said[..], &["--peer", &peer]].concat()).output().unwrap();
+    assert_eq!(heard.status.code(), Some(0), "{}", String::from_utf8_lossy(&heard.stderr));
+    let message = bo.event("chat_message", |event| event["text"] == "dinner is ready");
+    assert_eq!(message["name"], "anna");
+    drop(bo);
+    let ran = anna.swarm_with(&[&said[..], &["--timeout", "1s"]].concat()).output().unwrap();
+    assert_eq!(ran.status.code(), Some(5));
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert!(stderr.contains("nobody has heard it within 1.0 s"), "{stderr}");
+}
+
+#[test]
+fn plain_lines_a_call_and_files() {
+    let (anna, bo_place, mut bo, port) = room();
+    let content = noise(7, 100_000);
+    anna.write("picture.png", &content);
+    let line = format!("chat den.meta --plain --nick anna --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    let mut talker = Talker::new(&anna, &line);
+    talker.until("bo (");
+    bo.types("hello");
+    assert!(talker.until("hello").ends_with("bo: hello"));
+    talker.types("/accept");
+    assert!(talker.until("nothing to answer").contains(" - "));
+
+    talker.types("/msg bo a secret");
+    let call = bo.event("chat_call_requested", |_| true);
+    bo.types(&format!("/accept {}", call["number"]));
+    bo.event("chat_direct", |event| event["text"] == "a secret" && event["request"] == call["request"]);
+    talker.until("delivered to bo: a secret");
+    bo.types("/hangup");
+    talker.until("the call with bo is over");
+
+    talker.types("/send bo picture.png");
+    let offer = bo.event("chat_offer", |_| true);
+    assert_eq!((&offer["name"], &offer["total_bytes"]), (&Value::from("picture.png"), &Value::from(100_000)));
+    bo.types("/accept anna");
+    bo.event("chat_file", |event| event["name"] == "picture.png");
+    assert_eq!(std::fs::read(bo_place.path("picture.png")).unwrap(), content);
+    assert_eq!(talker.end(), Some(0));
+    assert_eq!(bo.end(), Some(0));
+}
+
+#[test]
+fn people_talk_beside_a_transfer() {
+    let (anna, bo) = (Place::new(), Place::new());
+    let content = noise(8, 300_000);
+    anna.write("data.bin", &content);
+    anna.run("make-meta data.bin --quiet").good();
+    std::fs::copy(anna.path("data.bin.meta"), bo.path("data.bin.meta")).unwrap();
+    let seed = Talker::new(&anna, "seed data.bin.meta --chat --json --nick anna --listen 127.0.0.1:0");
+    let port = seed.event("added", |_| true)["listen_port"].as_u64().unwrap();
+    let cleo = Place::new();
+    std::fs::copy(anna.path("data.bin.meta"), cleo.path("data.bin.meta")).unwrap();
+    let line = format!("chat data.bin.meta --json --nick cleo --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    let mut only_talks = Talker::new(&cleo, &line);
+    only_talks.event("chat_joined", |event| event["person"]["name"] == "anna");
+    only_talks.types("I only talk");
+    seed.event("chat_message", |event| event["text"] == "I only talk");
+    assert_eq!(only_talks.end(), Some(0));
+    assert!(!crate::support::tree(cleo.path("state").as_path()).iter().any(|(_, bytes)| bytes.len() > 10_000));
+    let line =
+        format!("fetch data.bin.meta -o here --chat --json --nick bo --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    let mut fetch = Talker::new(&bo, &line);
+    fetch.event("completed", |_| true);
+    fetch.types("thank you");
+    seed.event("chat_message", |event| event["text"] == "thank you" && event["name"] == "bo");
+    assert_eq!(fetch.end(), Some(0), "it stayed although all was there, and left when it was told to");
+    assert_eq!(std::fs::read(bo.path("here/data.bin")).unwrap(), content);
+    assert_eq!(seed.end(), Some(0));
+    bo.run("fetch data.bin.meta data.bin.meta --chat").failed(2, "one torrent");
+}
+
+#[test]
+fn an_identity_is_made_once_and_not_lost_by_accident() {
+    let (place, other) = (Place::new(), Place::new());
+    let shown = |place: &Place| serde_json::from_str::<Value>(&place.run("id show --json").good()).unwrap();
+    let (mine, theirs) = (shown(&place), shown(&other));
+    assert_eq!(shown(&place)["key"], mine["key"]);
+    assert_ne!(theirs["key"], mine["key"]);
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.path("state/swarm/chat/identity")), 0o600);
+
+    place.run("id export key.txt").good();
+    assert_eq!(mode(place.path("key.txt")), 0o600);
+    place.run("id export key.txt").failed(4, "exists");
+    let secret = std::fs::read_to_string(place.path("key.txt")).unwrap();
+    assert_eq!(place.run("id export").good().trim(), secret.trim());
+    other.write("key.txt", secret.as_bytes());
+    other.run("id import key.txt").failed(4, "--force");
+    assert_eq!(shown(&other)["key"], theirs["key"]);
+    other.write("junk", b"hello");
+    other.run("id import junk --force").failed(2, "no exported key");
+    other.run("id import key.txt --force").good();
+    other.run("id import key.txt").good();
+    assert_eq!(shown(&other)["key"], mine["key"]);
+    assert_eq!(mode(other.path("state/swarm/chat/identity")), 0o600);
+
+    let key = theirs["key"].as_str().unwrap();
+    assert!(place.run(&format!("id block {key}")).good().contains("blocked"));
+    assert_eq!(shown(&place)["people"][0]["trust"], "blocked");
+    let fingerprint = theirs["fingerprint"].as_str().unwrap();
+    place.run(&format!("id trust {fingerprint}")).good();
+    assert_eq!(shown(&place)["people"][0]["trust"], "trusted");
+    place.run("id trust nobody").failed(2, "met nobody");
+}
+
+#[test]
+fn rooms_of_one_name_are_different_rooms() {
+    let place = Place::new();
+    let one = place.run("room den --tracker http://box:6969/announce --peer box:6881").good();
+    place.run("room den").failed(4, "exists");
+    let other = place.run("room den --force").good();
+    assert_ne!(one, other);
+    assert_eq!(place.swarm_with(&["room", ""]).output().unwrap().status.code(), Some(2));
+    assert!(place.run("show den.meta").good().contains("den"));
+}
