@@ -4,16 +4,17 @@ use crate::browser;
 use crate::config::IpParameter;
 use crate::proxy::{Proxies, Unknown};
 use std::cell::RefCell;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use swarm_proto::announce::Reach;
 use swarm_proto::announce::http::{
-    HttpAnnounce, PeerForm, QueryError, ReplyHead, encode_reply, encode_scrape, parse_query, parse_scrape_query,
-    write_failure, write_reply,
+    HttpAnnounce, PeerForm, QueryError, ReplyHead, encode_scrape, parse_query, parse_scrape_query, write_failure,
+    write_reply,
 };
-use swarm_proto::announce::{AnnounceReply, PeerAddress, Reach};
-use swarm_tracker_core::{CompactPeers, Dialect, Store, StoreAnnounce, StoreRefusal, SwarmCounts};
+use swarm_tracker_core::{CompactPeers, Dialect, Store, StoreAnnounce, StoreRefusal, SwarmCounts, Wait};
 
 /// The two ends of a connection that matter: who is there, and whether it speaks for others.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +30,22 @@ pub(crate) struct Origin {
 pub(crate) struct Asker<'a> {
     pub(crate) ip: IpAddr,
     pub(crate) host: Option<&'a str>,
-    /// The key in the path.
+    /// The key in the path, if there is one.
     pub(crate) passkey: Option<&'a [u8]>,
+}
+
+/// An announce of a swarm of which other nodes may know more: answered once they have said so, or were waited for long
+/// enough.
+pub(crate) struct Waiting {
+    pub(crate) wait: Wait,
+    request: StoreAnnounce<'static>,
+    form: PeerForm,
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 /// Answers announces and scrapes from a store.
@@ -78,11 +93,20 @@ impl Answers {
         write_failure(out, fault.text(), Some(interval), Some(interval));
     }
 
-    /// Writes the answer to an announce.
-    pub(crate) fn announce(&self, now: Instant, asker: &Asker<'_>, query: &[u8], out: &mut Vec<u8>) {
+    /// Writes the answer to an announce, or leaves it to [`Answers::answer_waiting`].
+    pub(crate) fn announce(
+        &self,
+        now: Instant,
+        asker: &Asker<'_>,
+        query: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Box<Waiting>> {
         let HttpAnnounce { announce, form, ip } = match parse_query(query) {
             Ok(parsed) => parsed,
-            Err(fault) => return self.refuse_query(fault, out),
+            Err(fault) => {
+                self.refuse_query(fault, out);
+                return None;
+            }
         };
         let ip = ip.filter(|&ip| self.may_name(asker, ip)).unwrap_or(asker.ip);
         let request = StoreAnnounce {
@@ -93,11 +117,24 @@ impl Answers {
             event: announce.event,
             num_want: announce.num_want,
             dialect: Dialect::Http,
-            passkey: asker.passkey,
+            passkey: None,
         };
-        CHOSEN.with_borrow_mut(|peers| match self.store.announce_into(now, &request, peers) {
-            Ok(counts) => self.write_announced(ip, counts, (peers, form), out),
-            Err(refusal) => self.refuse(refusal, out),
+        let with_key = StoreAnnounce { passkey: asker.passkey, ..request };
+        CHOSEN.with_borrow_mut(|peers| {
+            match self.store.announce_or_wait(now, &with_key, peers) {
+                Ok((_, Some(wait))) => return Some(Box::new(Waiting { wait, request, form })),
+                Ok((counts, None)) => self.write_announced(ip, counts, (peers, form), out),
+                Err(refusal) => self.refuse(refusal, out),
+            }
+            None
+        })
+    }
+
+    /// Writes the answer to an announce that has waited.
+    pub(crate) fn answer_waiting(&self, waiting: &Waiting, out: &mut Vec<u8>) {
+        CHOSEN.with_borrow_mut(|peers| {
+            let counts = self.store.answer_into(&waiting.request, peers);
+            self.write_announced(waiting.request.address.ip(), counts, (peers, waiting.form), out);
         });
     }
 
@@ -117,21 +154,7 @@ impl Answers {
             downloaded: stored.downloaded,
             external_ip: ip,
         };
-        if form == PeerForm::Compact {
-            write_reply(out, &head, &peers.v4, &peers.v6, form);
-        } else {
-            let reply = AnnounceReply {
-                interval: head.interval,
-                min_interval: Some(head.min_interval),
-                complete: Some(head.complete),
-                incomplete: Some(head.incomplete),
-                peers: peers.iter().map(|address| PeerAddress { address, peer_id: None }).collect(),
-                external_ip: Some(ip),
-                tracker_id: None,
-                warning: None,
-            };
-            out.extend(encode_reply(&reply, Some(head.downloaded), form));
-        }
+        write_reply(out, &head, &peers.v4, &peers.v6, form);
     }
 
     /// A web page can have a browser on this machine or in its network ask under a name of its own.

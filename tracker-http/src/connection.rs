@@ -98,9 +98,8 @@ async fn serve_by_hyper<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = routes.respond(origin, &request);
-        async { Ok::<Response<Full<Bytes>>, Infallible>(response) }
+    let service = service_fn(|request: Request<Incoming>| async move {
+        Ok::<Response<Full<Bytes>>, Infallible>(routes.respond(origin, request).await)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -7,9 +7,8 @@
 //! Buffers for reading and writing are one pair a thread, and used only while a connection is polled: a connection that
 //! is silent has none.
 
-use crate::answer::{Asker, Origin};
+use crate::answer::{Asker, Origin, Waiting};
 use crate::head::{self, Front, Head};
-use crate::path::Target;
 use crate::routes::Routes;
 use std::cell::RefCell;
 use std::io;
@@ -58,6 +57,8 @@ enum Next {
     Read,
     /// There may be whole requests among what is pending.
     Answer,
+    /// Other nodes are asked, and what is pending waits with the announce that is for them.
+    Wait,
     End(End),
 }
 
@@ -75,6 +76,8 @@ pub(crate) struct Fast<S> {
     sent: usize,
     flushed: bool,
     next: Next,
+    /// The announce that waits, and whether it is the last of the connection.
+    waiting: Option<(Box<Waiting>, bool)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
@@ -90,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
             sent: 0,
             flushed: true,
             next: Next::Read,
+            waiting: None,
         }
     }
 
@@ -120,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
                         let pending = std::mem::take(&mut self.pending);
                         self.answer(&pending, &mut scratch.output, &mut scratch.body);
                     }
+                    Next::Wait => ready!(self.poll_waiting(context, &mut scratch.output, &mut scratch.body)),
                     Next::Read => {
                         let mut input = ReadBuf::new(&mut scratch.input);
                         ready!(Pin::new(&mut self.stream).poll_read(context, &mut input))?;
@@ -173,6 +178,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
         Ok(())
     }
 
+    /// Writes the answer to the announce that waits, once it has.
+    fn poll_waiting(&mut self, context: &mut Context<'_>, output: &mut Vec<u8>, body: &mut Vec<u8>) -> Poll<()> {
+        output.clear();
+        body.clear();
+        if let Some((waiting, _)) = &mut self.waiting {
+            ready!(waiting.wait.as_mut().poll(context));
+        }
+        self.next = Next::Answer;
+        if let Some((waiting, close)) = self.waiting.take() {
+            self.routes.answers.answer_waiting(&waiting, body);
+            write_answer(output, body, close);
+            if close {
+                self.next = Next::End(End::Closed);
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Writes the answers to all whole requests of `input` to `output`, and keeps what is left.
     fn answer(&mut self, input: &[u8], output: &mut Vec<u8>, body: &mut Vec<u8>) {
         output.clear();
@@ -194,9 +217,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
             let now = *now.get_or_insert_with(Instant::now);
             self.deadline = now + self.patience;
             body.clear();
-            self.answer_one(now.into_std(), &head, body);
-            write_answer(output, body, head.close);
+            let waiting = self.answer_one(now.into_std(), &head, body);
             rest = rest.get(head.length..).unwrap_or_default();
+            if let Some(waiting) = waiting {
+                self.waiting = Some((waiting, head.close));
+                break Next::Wait;
+            }
+            write_answer(output, body, head.close);
             if head.close {
                 break Next::End(End::Closed);
             }
@@ -204,18 +231,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Fast<S> {
         self.pending.extend_from_slice(rest);
     }
 
-    fn answer_one(&self, now: std::time::Instant, head: &Head<'_, '_>, body: &mut Vec<u8>) {
+    fn answer_one(&self, now: std::time::Instant, head: &Head<'_, '_>, body: &mut Vec<u8>) -> Option<Box<Waiting>> {
         self.routes.watch.count();
         let answers = &self.routes.answers;
         let named = head.headers.iter().filter(|header| answers.proxies.is_header(header.name));
-        let ip = match answers.asker(self.origin, named.map(|header| header.value)) {
-            Ok(ip) => ip,
-            Err(fault) => return answers.unknown(fault, body),
-        };
-        let asker = Asker { ip, host: head.host, passkey: head.passkey };
-        match head.target {
-            Target::Announce => self.routes.announce(now, &asker, head.query, body),
-            Target::Scrape => answers.scrape(now, &asker, head.query, body),
+        match answers.asker(self.origin, named.map(|header| header.value)) {
+            Ok(ip) => {
+                let asker = Asker { ip, host: head.host, passkey: head.passkey };
+                self.routes.track(now, head.target, (&asker, head.query), body)
+            }
+            Err(fault) => {
+                answers.unknown(fault, body);
+                None
+            }
         }
     }
 }

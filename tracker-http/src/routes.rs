@@ -1,6 +1,6 @@
 //! From a request to its response, for hyper; no I/O.
 
-use crate::answer::{Answers, Asker, Origin};
+use crate::answer::{Answers, Asker, Origin, Waiting};
 use crate::browser;
 use crate::config::HttpTrackerConfig;
 use crate::path::{self, Asked, Target};
@@ -75,38 +75,54 @@ impl Routes {
 
     /// Answers a request. One with a body is the last of its connection: nobody reads the body, and where it ends is what
     /// two programs may understand in two ways.
-    pub(crate) fn respond<B: Body>(&self, origin: Origin, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub(crate) async fn respond<B: Body>(&self, origin: Origin, request: Request<B>) -> Response<Full<Bytes>> {
         self.watch.count();
-        let mut response = self.route(origin, request);
+        let mut response = match self.route(origin, &request) {
+            Ok(response) => response,
+            Err(mut waiting) => {
+                waiting.wait.as_mut().await;
+                let mut body = Vec::new();
+                self.answers.answer_waiting(&waiting, &mut body);
+                bencoded(body)
+            }
+        };
         if !request.body().is_end_stream() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
-    fn route<B>(&self, origin: Origin, request: &Request<B>) -> Response<Full<Bytes>> {
+    /// The response, or the announce that must wait for it.
+    fn route<B>(&self, origin: Origin, request: &Request<B>) -> Result<Response<Full<Bytes>>, Box<Waiting>> {
         let (method, uri, host) = (request.method(), request.uri(), browser::host(request));
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET and HEAD\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return Ok(response);
         }
         let query = uri.query().unwrap_or_default().as_bytes();
         let path = percent_decode_str(uri.path()).decode_utf8_lossy();
-        if let Some(Asked { target, passkey }) = path::asked(path.as_bytes()) {
-            if browser::is_page(request.headers()) {
-                let text = "this is for BitTorrent clients, not for web pages\n";
-                return response(StatusCode::FORBIDDEN, PLAIN, text);
-            }
-            return self.answer(origin, request.headers(), |now, ip, out| {
-                let asker = Asker { ip, host, passkey };
-                match target {
-                    Target::Announce => self.announce(now, &asker, query, out),
-                    Target::Scrape => self.answers.scrape(now, &asker, query, out),
-                }
-            });
+        let Some(Asked { target, passkey }) = path::asked(path.as_bytes()) else {
+            return Ok(self.page(&path, host));
+        };
+        if browser::is_page(request.headers()) {
+            let problem = "this is for BitTorrent clients, not for web pages\n";
+            return Ok(response(StatusCode::FORBIDDEN, PLAIN, problem));
         }
-        match path.as_ref() {
+        let mut body = Vec::new();
+        let waiting = match self.asker(origin, request.headers()) {
+            Ok(ip) => self.track(Instant::now(), target, (&Asker { ip, host, passkey }, query), &mut body),
+            Err(fault) => {
+                self.answers.unknown(fault, &mut body);
+                None
+            }
+        };
+        waiting.map_or_else(|| Ok(bencoded(body)), Err)
+    }
+
+    /// Everything that is not for BitTorrent clients.
+    fn page(&self, path: &str, host: Option<&str>) -> Response<Full<Bytes>> {
+        match path {
             _ if !browser::is_expected(host, self.names.as_deref()) => {
                 let advice = "no such host here; use the address, or start with this name as --address\n";
                 response(StatusCode::MISDIRECTED_REQUEST, PLAIN, advice)
@@ -135,28 +151,25 @@ impl Routes {
         }
     }
 
-    /// What `write` says to whom the request comes from, with the headers that it has on the fast path, too.
-    fn answer(
+    /// Writes the answer to what is asked for, and measures how long that takes; or says that it must wait.
+    pub(crate) fn track(
         &self,
-        origin: Origin,
-        headers: &HeaderMap,
-        write: impl FnOnce(Instant, IpAddr, &mut Vec<u8>),
-    ) -> Response<Full<Bytes>> {
-        let mut body = Vec::new();
-        match self.asker(origin, headers) {
-            Ok(ip) => write(Instant::now(), ip, &mut body),
-            Err(fault) => self.answers.unknown(fault, &mut body),
+        now: Instant,
+        target: Target,
+        (asker, query): (&Asker<'_>, &[u8]),
+        out: &mut Vec<u8>,
+    ) -> Option<Box<Waiting>> {
+        match target {
+            Target::Announce => {
+                let waiting = self.answers.announce(now, asker, query, out);
+                self.watch.latency.record(now.elapsed());
+                waiting
+            }
+            Target::Scrape => {
+                self.answers.scrape(now, asker, query, out);
+                None
+            }
         }
-        let mut response = Response::new(Full::new(body.into()));
-        response.headers_mut().insert(CONTENT_TYPE, BENCODED);
-        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
-    }
-
-    /// Writes the answer to an announce, and measures how long that takes.
-    pub(crate) fn announce(&self, now: Instant, asker: &Asker<'_>, query: &[u8], out: &mut Vec<u8>) {
-        self.answers.announce(now, asker, query, out);
-        self.watch.latency.record(now.elapsed());
     }
 
     fn asker(&self, origin: Origin, headers: &HeaderMap) -> Result<IpAddr, Unknown> {
@@ -178,6 +191,14 @@ impl Routes {
     }
 }
 
+/// With the headers that it has on the fast path, too.
+fn bencoded(body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, BENCODED);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
@@ -192,8 +213,8 @@ mod tests {
     use swarm_proto::id::InfoHash;
     use swarm_tracker_core::StoreConfig;
 
-    #[test]
-    fn nobody_announces_somebody_else() {
+    #[tokio::test]
+    async fn nobody_announces_somebody_else() {
         let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
         let routes = Routes::new(Arc::clone(&store), HttpTrackerConfig::default());
         let hash = "a".repeat(20);
@@ -205,7 +226,7 @@ mod tests {
             let request =
                 Request::get(target).header("X-Forwarded-For", "192.0.2.9").header("Forwarded", "for=192.0.2.9");
             let origin = routes.answers.origin((asker.parse::<IpAddr>().unwrap(), 1).into());
-            let answer = routes.respond(origin, &request.body(Full::<Bytes>::default()).unwrap());
+            let answer = routes.respond(origin, request.body(Full::<Bytes>::default()).unwrap()).await;
             assert_eq!(answer.status(), StatusCode::OK);
         }
         let mut stored: Vec<_> =

@@ -4,9 +4,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use swarm_tracker_core::{Store, StoreConfig};
+use swarm_proto::id::{InfoHash, PeerId};
+use swarm_tracker_core::{
+    Access, KeyLimits, PeerTag, Remote, RemoteHealth, RemotePeer, RemoteSwarm, Store, StoreAnnounce, StoreConfig, Wait,
+};
 use swarm_tracker_http::{HttpHandle, HttpTracker, HttpTrackerConfig, Proxies};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
@@ -196,4 +199,95 @@ async fn threads_share_a_port_and_give_it_back() {
         stream.read_to_end(&mut rest).await.unwrap();
     }
     HttpTracker::bind(again, store()).unwrap();
+}
+
+#[tokio::test]
+async fn a_private_tracker_asks_for_a_key() {
+    for fast_path in [true, false] {
+        let access = Arc::new(Access::default());
+        assert!(access.set_key(b"k3y", KeyLimits::default()));
+        let store = StoreConfig { access: Some(access), ..StoreConfig::default() };
+        let store = Arc::new(Store::new(store, Instant::now()));
+        let handle =
+            HttpHandle::new(HttpTrackerConfig { fast_path, ..HttpTrackerConfig::default() }, Arc::clone(&store));
+        let ask = async |path: &str| {
+            let (mut near, far) = duplex(1 << 16);
+            let request = announce(1, "Connection: close\r\n").replace("/announce", path);
+            near.write_all(request.as_bytes()).await.unwrap();
+            handle.serve_connection(far, FAR.parse().unwrap()).await;
+            answer(&mut near).await
+        };
+        let refused = |text: &str| format!("d14:failure reason{}:{text}8:intervali300e8:retry in5:nevere", text.len());
+        let (none, wrong) =
+            ("this tracker is private: the announce URL needs your key", "unknown key in the announce URL");
+        for verb in ["announce", "scrape"] {
+            assert_eq!(ask(&format!("/{verb}")).await, refused(none), "{verb}");
+            assert_eq!(ask(&format!("/other/{verb}")).await, refused(wrong), "{verb}");
+            assert_eq!(store.stats().peers, 0);
+        }
+        for path in ["/k3y/announce", "/announce/k3y", "/k%33y/announce"] {
+            assert!(ask(path).await.starts_with("d8:completei0e"), "{path}");
+        }
+        assert!(ask("/k3y/scrape").await.starts_with("d5:filesd20:"));
+        assert_eq!(store.stats().peers, 1);
+    }
+}
+
+/// Other nodes, who know of one peer after a second.
+#[derive(Debug)]
+struct Others(Weak<Store>);
+
+impl Remote for Others {
+    fn announced(&self, request: &StoreAnnounce<'_>) -> Option<Wait> {
+        let (info_hash, store) = (request.info_hash, self.0.clone());
+        let peer = RemotePeer {
+            address: "203.0.113.5:5".parse().unwrap(),
+            tag: PeerTag::of(&PeerId([5; 20])),
+            seed: true,
+            age: Duration::ZERO,
+        };
+        let swarm = RemoteSwarm { info_hash, peers: vec![peer], downloaded: 0, is_whole: true };
+        (request.peer_id.0[19] == b'1').then(|| {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                store.upgrade().unwrap().import(Instant::now(), &swarm);
+            }) as Wait
+        })
+    }
+
+    fn removed(&self, _: &InfoHash, _: SocketAddr) {}
+
+    fn spawn(&self, work: Wait) {
+        tokio::spawn(work);
+    }
+
+    fn health(&self) -> RemoteHealth {
+        RemoteHealth { up: true, text: String::new() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_other_nodes_and_those_behind_it_for_their_turn() {
+    for fast_path in [true, false] {
+        let store = store();
+        store.set_remote(Arc::new(Others(Arc::downgrade(&store))));
+        let handle =
+            HttpHandle::new(HttpTrackerConfig { fast_path, ..HttpTrackerConfig::default() }, Arc::clone(&store));
+        let (mut near, far) = duplex(1 << 16);
+        let start = tokio::time::Instant::now();
+        let last = announce(11, "Connection: close\r\n");
+        // The first and the third are asked of others, the second is not.
+        near.write_all((announce(1, "") + &announce(2, "").replace("6881", "6882") + &last).as_bytes()).await.unwrap();
+        handle.serve_connection(far, FAR.parse().unwrap()).await;
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(answer(&mut near).await);
+        }
+        assert_eq!(start.elapsed().as_secs(), 2, "each waits once");
+        for (answer, peers) in answers.iter().zip([1, 2, 2]) {
+            assert!(answer.contains(&format!("5:peers{}:", 6 * peers)), "{answers:?}");
+            assert!(answer.contains("\u{cb}\0q\u{5}\0\u{5}"), "{answers:?}");
+        }
+        assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
+    }
 }
