@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "swarm-tracker-http",
             "swarm-tracker-udp",
             "swarm-tracker-native",
+            "swarm-tracker-redis",
         ],
     ),
 ];
