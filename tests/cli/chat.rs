@@ -195,6 +195,10 @@ fn people_talk_beside_a_transfer() {
     only_talks.event("chat_joined", |event| event["person"]["name"] == "anna");
     only_talks.types("I only talk");
     seed.event("chat_message", |event| event["text"] == "I only talk");
+    // A second program of the same person, beside the first.
+    let line = format!("chat data.bin.meta --say again --nick cleo --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    cleo.run(&line).good();
+    seed.event("chat_message", |event| event["text"] == "again");
     assert_eq!(only_talks.end(), Some(0));
     assert!(!crate::support::tree(cleo.path("state").as_path()).iter().any(|(_, bytes)| bytes.len() > 10_000));
     let line =

@@ -200,7 +200,8 @@ impl Room {
         }
         self.note_seen(&read, Kind::Say);
         let (id, bytes, past) = (read.id, read.bytes.clone(), way == Way::Past);
-        if way == Way::Push(limits::CHAT_HOPS) {
+        let of_author = self.neighbours.get(&from).is_some_and(|state| state.key == Some(author));
+        if way == Way::Push(limits::CHAT_HOPS) || (past && of_author) {
             // Its author wants to know that somebody has it.
             self.send(from, &super::Frame::Know(vec![id]));
         }
