@@ -27,10 +27,17 @@ impl Stop {
         Ok(Self { requested, reload })
     }
 
-    /// From now on SIGHUP is no request to stop: it changes the number that comes out here.
-    pub(crate) fn take_hang_ups(&self) -> watch::Receiver<Option<u64>> {
-        self.reload.send_replace(Some(0));
-        self.reload.subscribe()
+    /// From now on SIGHUP is no request to stop: it changes the number that comes out here, also where it was ignored.
+    pub(crate) fn take_hang_ups(&self) -> Result<watch::Receiver<Option<u64>>, Failure> {
+        let mut hang_up = signal(SignalKind::hangup()).or_exit_while(Exit::Other, "signal handler")?;
+        let reload = self.reload.clone();
+        reload.send_replace(Some(0));
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                reload.send_modify(|count| *count = count.map(|count| count.wrapping_add(1)));
+            }
+        });
+        Ok(self.reload.subscribe())
     }
 
     /// Returns when the process is asked to stop, at once if it was already.
@@ -99,14 +106,8 @@ async fn watch_signals(
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hung_up => {
-                let taken = reload.send_if_modified(|count| {
-                    count.as_mut().map(|count| *count += 1).is_some()
-                });
-                if taken {
-                    continue;
-                }
-            }
+            // Who has taken these hears them by itself.
+            _ = hung_up => if reload.borrow().is_some() { continue },
         }
         if sender.send_replace(true) {
             crate::chat::screen::restore();

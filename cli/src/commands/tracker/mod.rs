@@ -92,7 +92,7 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
         http: servers.http.as_ref().map(HttpTracker::handle),
     };
     // The end of a terminal is the end of a tracker whose console is on it.
-    let _reloading = (!at_terminal).then(|| reload.on_hang_up(stop));
+    let _reloading = (!at_terminal).then(|| reload.on_hang_up(stop)).transpose()?;
     let maintenance = Maintenance::start(store, service.state.clone()).or_exit(Exit::Other)?;
     let outcome = serve(servers, console, stop).await;
     // Saves the state.

@@ -5,6 +5,7 @@
 
 use super::{config, settings, typed};
 use crate::args::tracker::TrackerArguments;
+use crate::exit::Failure;
 use crate::signals::Stop;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,15 +52,15 @@ pub(super) fn fixed(arguments: &TrackerArguments) -> Vec<(&'static str, String)>
 
 impl Reload {
     /// From now on SIGHUP asks for this, and no longer for the end.
-    pub(super) fn on_hang_up(self, stop: &Stop) -> Reloading {
-        let mut asked = stop.take_hang_ups();
-        Reloading(tokio::spawn(async move {
+    pub(super) fn on_hang_up(self, stop: &Stop) -> Result<Reloading, Failure> {
+        let mut asked = stop.take_hang_ups()?;
+        Ok(Reloading(tokio::spawn(async move {
             while asked.changed().await.is_ok() {
                 self.options();
                 self.lists();
                 self.certificates();
             }
-        }))
+        })))
     }
 
     fn options(&self) {
