@@ -119,6 +119,23 @@ fn the_line_stays_whole_on_a_real_terminal() {
     assert_eq!(bo.end(), Some(0));
 }
 
+/// A key and the news of a new size may come at one and the same moment: neither hides the other until the next key.
+#[test]
+fn a_key_that_comes_with_a_new_size_is_not_lost() {
+    let place = Place::new();
+    place.run("room den -o den.meta --quiet").good();
+    let mut glass = Glass::new(&place.swarm("chat den.meta --nick anna --listen 127.0.0.1:0"), 24, 80);
+    glass.until("the room", |glass| glass.rows()[23] == ">" && glass.is_taken());
+    for round in 0..200 {
+        let last = if round % 2 == 0 { 9 } else { 23 };
+        glass.resize(last + 1, 60);
+        glass.press("x");
+        glass.until("the key", |glass| glass.rows()[usize::from(last)] == "> x");
+        glass.press("\u{8}");
+        glass.until("an empty line", |glass| glass.rows()[usize::from(last)] == ">");
+    }
+}
+
 #[test]
 fn the_terminal_is_given_back_whatever_ends_the_room() {
     let place = Place::new();
