@@ -17,6 +17,7 @@ import distance  # noqa: F401
 import idle  # noqa: F401
 import scale  # noqa: F401
 import many  # noqa: F401
+import trackers  # noqa: F401
 import report
 from rows import ROWS
 from world import Scratch, machine, sweep, versions

@@ -310,6 +310,7 @@ def versions():
     return {'swarm': f'{first_line(SWARM, "--version").removeprefix("swarm ")} ({commit})',
             'libtorrent': libtorrent.version, 'aria2': first_line('aria2c', '--version').removeprefix('aria2 version '),
             'mktorrent': first_line('dpkg-query', '-W', '-f', '${Version}', 'mktorrent'),
+            'opentracker': first_line('dpkg-query', '-W', '-f', '${Version}', 'opentracker'),
             'python': sys.version.split()[0]}
 
 
