@@ -83,6 +83,10 @@ fn the_numbers_of_a_tracker_are_shown() {
     let told = place.run(&format!("tracker top {} --once --json", urls[0])).good();
     let told: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
     assert_eq!((&told["scrapes"], &told["peers"]), (&1.into(), &0.into()));
+    let native = |name: &str| told[name].as_u64().unwrap();
+    assert_eq!((native("native_connections"), native("native_accepted")), (0, 0));
+    place.run(&format!("ls {}", urls[1])).good();
+    until(&urls[0], "/stats", "\"native_lists\":1,");
     let mut live = place.start(&format!("tracker top {} --json --every 1s", urls[0]));
     assert!(live.line().starts_with('{') && live.line().starts_with('{'), "it looks again");
     live.signal("-INT");

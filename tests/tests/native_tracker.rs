@@ -3,18 +3,19 @@
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use sha1::{Digest, Sha1};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swarm_engine::source::load_metainfo;
-use swarm_engine::tracker::{Trackers, native};
+use swarm_engine::tracker::{Trackers, http, native};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{ListQuery, Name, NativeUrl, PersonKey, PersonName, PersonQuery, Relayed, Token};
 use swarm_proto::swarm::AnnounceJob;
 use swarm_tracker_core::{Store, StoreConfig};
-use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
-use swarm_tracker_native::{Config, NativeTracker};
+use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Watching};
+use swarm_tracker_native::{Config, Handle, NativeTracker};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -27,6 +28,7 @@ const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 struct Tracker {
     address: SocketAddr,
     store: Arc<Store>,
+    handle: Handle,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -35,10 +37,10 @@ impl Tracker {
     fn start(address: impl Into<SocketAddr>, store: Arc<Store>) -> Self {
         let tracker = NativeTracker::bind(Config::new(address.into()), Arc::clone(&store)).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let address = tracker.local_addr();
+        let (address, handle) = (tracker.local_addr(), tracker.handle());
         let serve = tracker.serve(async { drop(stopped.await) });
         let task = tokio::spawn(async { serve.await.unwrap() });
-        Self { address, store, stop, task }
+        Self { address, store, handle, stop, task }
     }
 
     fn fresh() -> Self {
@@ -301,4 +303,71 @@ async fn peers_that_cannot_reach_each_other_talk_over_the_tracker() {
     assert_eq!(relayed.tracker, tracker.address.to_string());
     let elsewhere = ann.trackers.native().relay("native://127.0.0.1:1", ann.peer_id(), ann.port, message(1002)).await;
     assert!(matches!(elsewhere, Err(TrackerError::Unreachable(_))), "{elsewhere:?}");
+}
+
+/// The value of each metric that has no labels.
+fn metrics(page: &str) -> HashMap<&str, f64> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.strip_prefix("swarm_tracker_")?.split_once(' '))
+        .map(|(name, value)| (name, value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_comes_over_the_native_protocol_is_counted() {
+    let tracker = Tracker::fresh();
+    let watching = Watching(vec![Arc::new(tracker.handle.clone())]);
+    let config = HttpTrackerConfig { listen: vec![ANYWHERE.into()], watching, ..HttpTrackerConfig::default() };
+    let http = HttpTracker::bind(config, Arc::clone(&tracker.store)).unwrap();
+    let pages = format!("http://{}/announce", http.local_addr());
+    let _http = tokio::spawn(http.serve(std::future::pending()));
+
+    let (mut seed, leecher) = (Peer::new(1001), Peer::new(1002));
+    seed.start(&tracker.url(), 0).await;
+    seed.announce(&tracker.url(), 0, AnnounceEvent::Regular).await.unwrap();
+    leecher.start(&tracker.url(), 5).await;
+    seed.hears_of(1002).await;
+    let data = Bytes::from_static(b"hello");
+    let message = Relayed { info_hash: TORRENT, peer: SocketAddr::from((ANYWHERE.0, 1001)), data };
+    leecher.trackers.native().relay(&tracker.url(), leecher.peer_id(), 1002, message).await.unwrap();
+    let (bytes, _) = metainfo("file", 2);
+    native::publish(&tracker.entry("a"), bytes.clone(), None).await.unwrap();
+    native::publish(&tracker.entry("a"), bytes.clone(), None).await.unwrap_err();
+    let search = ListQuery { contains: "A".into(), ..ListQuery::default() };
+    native::list(&tracker.url().parse().unwrap(), search).await.unwrap();
+    native::list(&tracker.url().parse().unwrap(), ListQuery::default()).await.unwrap();
+    until(|| tracker.handle.connections() == 2).await;
+
+    let page = http::HttpTracker::new().page(&pages, "/metrics", PATIENCE).await.unwrap();
+    let page = String::from_utf8(page).unwrap();
+    let found = metrics(&page);
+    for (name, value) in [
+        ("native_connections", 2.0),
+        ("native_accepted_total", 6.0),
+        ("native_turned_away_total", 0.0),
+        // Six times O, three announces, two publications, a message, two lists.
+        ("native_requests_total", 14.0),
+        ("native_request_seconds_count", 14.0),
+        ("native_announces_total", 3.0),
+        ("native_joins_total", 2.0),
+        ("native_pushes_dropped_total", 0.0),
+        ("native_lists_total", 2.0),
+        ("native_searches_total", 1.0),
+        ("native_relayed_total", 1.0),
+        ("native_refused_total", 1.0),
+        ("native_malformed_total", 0.0),
+        ("native_names", 1.0),
+        ("native_catalogue_bytes", bytes.len() as f64),
+        ("native_people", 0.0),
+    ] {
+        assert_eq!(found.get(name), Some(&value), "{name} in\n{page}");
+    }
+    // One or two pushes, by whether both peers joined within the time for which changes are collected.
+    for name in ["pushes", "relayed_bytes", "received_bytes", "sent_bytes"] {
+        assert!(found[&*format!("native_{name}_total")] > 0.0, "{name} in\n{page}");
+    }
+    let stats = http::HttpTracker::new().page(&pages, "/stats", PATIENCE).await.unwrap();
+    let stats: HashMap<String, u64> = serde_json::from_slice(&stats).unwrap();
+    assert_eq!((stats["native_joins"], stats["native_names"]), (2, 1));
 }

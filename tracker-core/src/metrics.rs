@@ -46,6 +46,9 @@ pub trait Watched: Send + Sync {
     /// Its numbers now.
     fn figures(&self) -> Vec<Figure>;
 
+    /// Writes to a page of metrics how long things take, where that is known.
+    fn expose(&self, _page: &mut Exposition) {}
+
     /// What does not work, although the tracker goes on; a short sentence.
     fn problem(&self) -> Option<String> {
         None

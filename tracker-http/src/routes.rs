@@ -143,7 +143,7 @@ impl Routes {
                 (None, "/ready") => response(StatusCode::OK, PLAIN, "ready\n"),
                 (None, "/stats") => response(StatusCode::OK, JSON, watch::json(&self.figures())),
                 (None, "/metrics") => {
-                    let text = watch::exposition(&self.figures(), &self.watch.latency);
+                    let text = self.watch.exposition(&self.figures());
                     response(StatusCode::OK, METRICS, text)
                 }
                 (None, _) => response(StatusCode::NOT_FOUND, PLAIN, "there is nothing here; try /announce\n"),

@@ -62,6 +62,16 @@ impl Watch {
         self.others.0.iter().filter_map(|other| other.problem()).collect()
     }
 
+    /// Prometheus' text: these numbers, and how long things take.
+    pub(crate) fn exposition(&self, figures: &[Figure]) -> String {
+        let mut page = Exposition::default();
+        figures.iter().for_each(|figure| page.figure(figure));
+        let help = "Time from the head of an announce over HTTP to its answer.";
+        page.histogram("http_announce_seconds", help, &self.latency);
+        self.others.0.iter().for_each(|other| other.expose(&mut page));
+        page.into_text()
+    }
+
     /// All numbers.
     pub(crate) fn figures(&self, store: &Store, malformed: u64) -> Vec<Figure> {
         let stats = store.stats();
@@ -102,14 +112,6 @@ impl Watch {
 pub(crate) fn json(figures: &[Figure]) -> Vec<u8> {
     let all: BTreeMap<&str, u64> = figures.iter().map(|figure| (figure.name, figure.value)).collect();
     serde_json::to_vec(&all).unwrap_or_default()
-}
-
-/// Prometheus' text.
-pub(crate) fn exposition(figures: &[Figure], latency: &Histogram) -> String {
-    let mut page = Exposition::default();
-    figures.iter().for_each(|figure| page.figure(figure));
-    page.histogram("http_announce_seconds", "Time from the head of an announce over HTTP to its answer.", latency);
-    page.into_text()
 }
 
 /// Keeps the numbers of [`page`] true, where a browser runs scripts; without, they are those of the moment when it was asked.

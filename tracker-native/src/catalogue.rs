@@ -229,6 +229,11 @@ impl Catalogue {
         rows.take_while(move |(name, _)| name.as_str().starts_with(prefix))
     }
 
+    /// Bytes of metainfo, all entries together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// How many names there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

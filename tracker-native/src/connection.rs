@@ -148,7 +148,10 @@ impl Connection {
         self.buffer.reserve(READ_LENGTH);
         match self.stream.try_read_buf(&mut self.buffer) {
             Ok(0) => return Err(End::Closed),
-            Ok(_) => self.handle_frames().await?,
+            Ok(read) => {
+                self.shared.counters().received_bytes.add(read);
+                self.handle_frames().await?;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(End::Broken(error.to_string())),
         }
@@ -173,7 +176,10 @@ impl Connection {
             match message {
                 Ok(PeerMessage::Acknowledge(_)) => {}
                 Ok(PeerMessage::Request(id, request)) => {
+                    let began = std::time::Instant::now();
                     let (answer, after) = Box::pin(self.session.answer(request)).await;
+                    self.shared.counters().requests.add(1);
+                    self.shared.counters().latency.record(began.elapsed());
                     self.say(&match answer {
                         Ok(response) => TrackerMessage::Response(id, response),
                         Err(refusal) => TrackerMessage::Refused(Some(id), refusal),
@@ -231,6 +237,7 @@ impl Connection {
     /// A frame that could be skipped is refused, and so is, in the end, a peer that sends nothing else.
     async fn refuse(&mut self, error: &NativeError) -> Result<(), End> {
         self.broken += 1;
+        self.shared.counters().malformed.add(1);
         tracing::debug!(%error, "request refused");
         if let Some(refusal) = error.refusal() {
             self.say(&TrackerMessage::Refused(error.id, refusal));
@@ -244,6 +251,7 @@ impl Connection {
 
     /// Behind this frame the next one cannot be found.
     async fn refuse_frame(&mut self, error: &NativeError) -> End {
+        self.shared.counters().malformed.add(1);
         match (error.consequence, error.refusal()) {
             (Consequence::Close, _) | (_, None) => End::Broken(error.to_string()),
             (_, Some(refusal)) => self.close_with(refusal).await,
@@ -288,6 +296,9 @@ impl Connection {
     }
 
     fn say(&mut self, message: &TrackerMessage) {
+        if matches!(message, TrackerMessage::Refused(..)) {
+            self.shared.counters().refused.add(1);
+        }
         let frame = message.encode();
         if self.output.is_empty() { self.output = frame } else { self.output.extend_from_slice(&frame) }
     }
@@ -300,8 +311,13 @@ impl Connection {
         let output = std::mem::take(&mut self.output);
         // Nearly always the kernel takes all of it at once.
         let written = match self.stream.try_write(&output) {
-            Ok(written) if written == output.len() => return Ok(()),
-            Ok(written) => written,
+            Ok(written) => {
+                self.shared.counters().sent_bytes.add(written);
+                if written == output.len() {
+                    return Ok(());
+                }
+                written
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(End::Broken(error.to_string())),
         };
@@ -322,7 +338,10 @@ impl Connection {
         let mut rest = output.get(written..).unwrap_or_default();
         while !rest.is_empty() {
             match timeout(patience, self.stream.write(rest)).await {
-                Ok(Ok(written)) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
+                Ok(Ok(written)) if written > 0 => {
+                    self.shared.counters().sent_bytes.add(written);
+                    rest = rest.get(written..).unwrap_or_default();
+                }
                 Ok(Ok(_)) => return Err(End::Closed),
                 Ok(Err(error)) => return Err(End::Broken(error.to_string())),
                 Err(_) => return Err(End::Stalled),

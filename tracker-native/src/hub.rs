@@ -1,9 +1,10 @@
 //! Which connection serves which torrent.
 //!
-//! Owns the subscriptions; what is pushed to them is up to [`crate::pusher`]. Invariant: an address stands in a torrent for the
+//! Owns the subscriptions, and what is counted of them and all else; what is pushed is up to [`crate::pusher`]. Invariant: an address stands in a torrent for the
 //! connection that named it last; the end of an older one changes nothing. That is why the store is written to under the lock
 //! of the subscription.
 
+use crate::counters::Counters;
 use crate::mailbox::Mailbox;
 use crate::registry::ConnectionKey;
 use bytes::Bytes;
@@ -52,12 +53,13 @@ pub(crate) struct Hub {
     shards: Vec<Mutex<HashMap<InfoHash, Subscribers>>>,
     hasher: RandomState,
     store: Arc<Store>,
+    pub(crate) counters: Counters,
 }
 
 impl Hub {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), store }
+        Self { shards, hasher: RandomState::new(), store, counters: Counters::default() }
     }
 
     fn shard(&self, info_hash: &InfoHash) -> MutexGuard<'_, HashMap<InfoHash, Subscribers>> {
@@ -75,7 +77,9 @@ impl Hub {
         let mut shard = self.shard(&announce.info_hash);
         let reply = self.store.announce(Instant::now(), announce)?;
         let subscription = Subscription { subscriber: subscriber.clone(), seed: announce.left == 0 };
-        shard.entry(announce.info_hash).or_default().insert(announce.address, subscription);
+        let before = shard.entry(announce.info_hash).or_default().insert(announce.address, subscription);
+        self.counters.announces.add(1);
+        self.counters.joins.add(usize::from(before.is_none()));
         Ok(reply)
     }
 
@@ -109,7 +113,13 @@ impl Hub {
             let receiver = receiver.filter(known).filter(|_| Reach::of(to.ip()) >= Reach::of(from.ip()));
             Arc::clone(&receiver.ok_or(NotRelayed::NoSuchPeer)?.subscriber.mailbox)
         };
-        if mailbox.put_relayed(message) { Ok(()) } else { Err(NotRelayed::Busy) }
+        let length = message.len();
+        if !mailbox.put_relayed(message) {
+            return Err(NotRelayed::Busy);
+        }
+        self.counters.relayed.add(1);
+        self.counters.relayed_bytes.add(length);
+        Ok(())
     }
 
     /// How many subscribe to a torrent.

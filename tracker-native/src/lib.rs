@@ -25,6 +25,7 @@ mod changes;
 mod config;
 mod connection;
 mod console;
+mod counters;
 mod hub;
 mod log_ring;
 mod mailbox;

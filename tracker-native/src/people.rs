@@ -82,6 +82,11 @@ impl People {
         Self { rows: BTreeMap::new(), of_key: HashMap::new(), of_network: HashMap::new(), limits }
     }
 
+    /// How many names there are, those included that have expired and not been taken since.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Gives a free name to a key, or notes that the key was proven again. Says whether there is anything to be saved.
     pub(crate) fn register(
         &mut self,

@@ -150,14 +150,17 @@ impl Pusher {
     /// Tells so many subscribers of a swarm of its changes, and returns how many were told.
     fn push(&self, info_hash: InfoHash, changes: &SwarmChanges, audience: usize) -> usize {
         let mut frames = Frames::new(info_hash, changes, self.hub.counts(&info_hash));
-        let mut told = 0;
+        let (mut told, mut dropped) = (0, 0);
         for (address, subscription) in self.hub.audience(&info_hash, audience) {
             let Some(frame) = frames.for_subscriber(address, subscription.seed) else { continue };
             told += 1;
             if !subscription.subscriber.mailbox.put(frame) {
                 tracing::debug!(connection = subscription.subscriber.connection.0, %info_hash, "push dropped, the peer is slow");
+                dropped += 1;
             }
         }
+        self.hub.counters.pushes.add(told - dropped);
+        self.hub.counters.pushes_dropped.add(dropped);
         told
     }
 }

@@ -160,6 +160,10 @@ impl NativeTracker {
 }
 
 impl Handle {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// A page of the catalogue: entries with their counts, and whether there are more.
     pub fn list(&self, prefix: &str, after: Option<&Name>, limit: usize) -> (Vec<CatalogueEntry>, bool) {
         self.shared.page(prefix, after, limit)
@@ -207,8 +211,10 @@ fn accept(
 ) {
     let Some(registration) = shared.registry.register(remote) else {
         tracing::debug!(%remote, "connection refused, too many");
+        shared.counters().turned_away.add(1);
         return turn_away(stream);
     };
+    shared.counters().accepted.add(1);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%remote, %error, "answers may be delayed");
     }

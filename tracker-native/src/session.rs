@@ -252,7 +252,9 @@ impl PeerSession {
 
     async fn list(&self, query: &ListQuery) -> Result<Response, Refusal> {
         let limit = query.limit.map_or(limits::NATIVE_PAGE, |limit| limits::NATIVE_PAGE.min(limit as usize));
+        self.shared.counters().lists.add(1);
         if !query.contains.is_empty() {
+            self.shared.counters().searches.add(1);
             self.shared.store.admit(Instant::now(), self.remote, SEARCH_COST - 1).map_err(refused)?;
             let (page, next) = self.shared.search(query, limit).await;
             return Ok(Response::List(page, next));

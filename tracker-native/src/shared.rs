@@ -2,6 +2,7 @@
 
 use crate::catalogue::{Catalogue, Entry};
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::people::People;
 use crate::registry::Registry;
@@ -63,6 +64,10 @@ impl Shared {
 
     pub(crate) fn people(&self) -> MutexGuard<'_, People> {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.hub.counters
     }
 
     /// The interval of the store, in whole seconds.

@@ -44,6 +44,7 @@ pub(super) fn all(
         true => None,
         false => {
             let watched = udp.iter().map(|udp| Arc::new(udp.counters()) as Arc<dyn Watched>);
+            let watched = watched.chain(native.iter().map(|native| Arc::new(native.handle()) as Arc<dyn Watched>));
             let watched = watched.chain(redis.map(|redis| Arc::clone(redis) as Arc<dyn Watched>));
             let config = HttpTrackerConfig {
                 listen: listening.http.clone(),

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Moves the cursor to the top and clears what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
-/// Numbers that are shown at most; a tracker has some thirty.
+/// Numbers that are shown at most; a tracker has some fifty.
 const ROWS: usize = 200;
 
 /// What a tracker counts, by name.
