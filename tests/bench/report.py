@@ -30,7 +30,7 @@ FOOT = """
   packets. It tries what a client keeps under way, not the congestion control of the system.
 - Memory is what is resident. That of a piece is what a torrent of 4,000,000 takes beside its metainfo and beyond one of 32,768,
   before peers come; those that have some pieces and not all make it 4 bytes more.
-- Trackers share the machine with their load, a thread of it. Every answer has the peers that the line says, `http_load` over
+- Trackers share the machine with their load, a thread of it, over UDP two. Every answer has the peers that the line says, `http_load` over
   1,000 torrents of 60 peers; with 2 cores, what the load takes decides the rate as much as the tracker does. Aquatic is 0.9 with
   its usual settings; its rows need it in `target/rivals` (`tests/bench/trackers.py` says how).
 - CPU of connections and torrents that are idle is that of the process, as a share of one core.

@@ -84,6 +84,8 @@ fn work(socket: &Arc<UdpSocket>, responder: &Responder, counters: &UdpCounters, 
 
 /// Waits until something comes or all is over.
 fn wait(socket: &UdpSocket, stop: &Stop) {
+    // Those who are to bring something may run first: where all cores are busy, more comes at once.
+    std::thread::yield_now();
     let mut both = [PollFd::new(socket, PollFlags::IN), PollFd::new(&stop.wake, PollFlags::IN)];
     if let Err(error) = poll(&mut both, None)
         && error != rustix::io::Errno::INTR
