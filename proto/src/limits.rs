@@ -84,6 +84,9 @@ pub const NATIVE_NAME_LENGTH: usize = 255;
 /// Bytes of a person's name at a native tracker: it stands in front of every line of a chat.
 pub const NATIVE_PERSON_LENGTH: usize = 64;
 
+/// Bytes of the key of somebody at a private tracker: twice what 128 random bits take in hexadecimal digits.
+pub const PASSKEY_LENGTH: usize = 64;
+
 /// Bytes of an Ed25519 signature.
 pub const SIGNATURE_LENGTH: usize = 64;
 

@@ -178,8 +178,8 @@ fn sighup_has_options_and_lists_read_again_and_loses_no_peer() {
 #[test]
 fn a_private_tracker_asks_for_a_key() {
     let place = Place::new();
-    place.write("keys", b"sesame max-torrents=1\n");
-    let (mut tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --keys keys", 1);
+    place.write("keys", b"sesame max-torrents=1\nopen-wide\n");
+    let (mut tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --native 127.0.0.1:0 --keys keys", 2);
     let announce = |path: &str, hash: char| {
         let hash = hash.to_string().repeat(20);
         get(&urls[0], &format!("{path}?info_hash={hash}&peer_id={hash}&port=1000&left=1"))
@@ -188,6 +188,21 @@ fn a_private_tracker_asks_for_a_key() {
     assert!(announce("/open/announce", 'a').contains("unknown key"));
     assert!(announce("/sesame/announce", 'a').contains("8:intervali300e"));
     assert!(announce("/sesame/announce", 'b').contains("too many torrents or peers for your key"));
+    let native = &urls[1];
+    place.run(&format!("ls {native}")).failed(6, "this tracker is private");
+    place.run(&format!("ls {native}/open")).failed(6, "unknown key");
+    transfer(
+        &place,
+        &format!("{native}/open-wide"),
+        &format!("{}/open-wide/announce", urls[0].trim_end_matches("/announce")),
+    );
+    // A file from a catalogue: its tracker is asked by the same key, whatever stands in the metainfo.
+    place.run(&format!("publish in.bin.meta {native}/open-wide/")).good();
+    assert!(place.run(&format!("ls {native}/open-wide")).good().contains("in.bin"));
+    let mut seed = place.start(&format!("seed in.bin.meta --json --listen 127.0.0.1:0 --tracker {native}/open-wide"));
+    seed.event("tracker");
+    place.run(&format!("fetch {native}/open-wide/in.bin -o again --quiet --listen 127.0.0.1:0")).good();
+    assert_eq!(tree(&place.path("again")), [("in.bin".into(), noise(1, 500_000))]);
     tracker.signal("-TERM");
     assert_eq!(tracker.end(), Some(0));
     place.write("keys", b"sesame max-torrents=many\n");

@@ -13,7 +13,7 @@ use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress,
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{ListQuery, Name, NativeUrl, PersonKey, PersonName, PersonQuery, Relayed, Token};
 use swarm_proto::swarm::AnnounceJob;
-use swarm_tracker_core::{Store, StoreConfig};
+use swarm_tracker_core::{Access, KeyLimits, Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig, Watching};
 use swarm_tracker_native::{Config, Handle, NativeTracker};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -303,6 +303,39 @@ async fn peers_that_cannot_reach_each_other_talk_over_the_tracker() {
     assert_eq!(relayed.tracker, tracker.address.to_string());
     let elsewhere = ann.trackers.native().relay("native://127.0.0.1:1", ann.peer_id(), ann.port, message(1002)).await;
     assert!(matches!(elsewhere, Err(TrackerError::Unreachable(_))), "{elsewhere:?}");
+}
+
+#[tokio::test]
+async fn a_private_tracker_is_asked_by_the_key_in_its_url() {
+    let access = Arc::new(Access::default());
+    assert!(access.set_key(b"sesame", KeyLimits::default()) && access.set_key(b"other", KeyLimits::default()));
+    let config = StoreConfig { access: Some(Arc::clone(&access)), ..StoreConfig::default() };
+    let tracker = Tracker::start(ANYWHERE, Arc::new(Store::new(config, Instant::now())));
+    let (mut seed, leecher) = (Peer::new(1001), Peer::new(1002));
+    for wrong in ["", "/guess"] {
+        let refused = seed.announce(&format!("{}{wrong}", tracker.url()), 0, AnnounceEvent::Started).await;
+        assert!(matches!(refused, Err(TrackerError::Refused { retry_in: None, .. })), "{refused:?}");
+    }
+    assert!(seed.start(&format!("{}/sesame", tracker.url()), 0).await.is_empty());
+    assert_eq!(leecher.start(&format!("{}/other/", tracker.url()), 5).await, [1001]);
+    seed.hears_of(1002).await;
+    // Whoever answers a message knows the tracker by its address.
+    let message =
+        Relayed { info_hash: TORRENT, peer: SocketAddr::from((ANYWHERE.0, 1001)), data: Bytes::from_static(b"hello") };
+    let mut heard = seed.trackers.native().relayed(TORRENT);
+    leecher.trackers.native().relay(&tracker.url(), leecher.peer_id(), 1002, message).await.unwrap();
+    assert!(tokio::time::timeout(PATIENCE, heard.recv()).await.expect("a message").is_some());
+
+    let (bytes, _) = metainfo("file", 2);
+    let refused = native::publish(&tracker.entry("a"), bytes.clone(), None).await;
+    assert!(matches!(refused, Err(TrackerError::Refused { .. })), "{refused:?}");
+    native::publish(&tracker.entry("sesame/a"), bytes.clone(), None).await.unwrap();
+    assert_eq!(load_metainfo(&format!("{}/other/a", tracker.url())).await.unwrap(), bytes);
+    assert!(load_metainfo(&format!("{}/a", tracker.url())).await.is_err());
+    let counts = seed.trackers.scrape(&format!("{}/other", tracker.url()), &[TORRENT], PATIENCE).await.unwrap();
+    assert_eq!((counts[0].complete, counts[0].incomplete), (1, 1));
+    assert!(seed.trackers.scrape(&tracker.url(), &[TORRENT], PATIENCE).await.is_err());
+    tracker.stop().await;
 }
 
 /// The value of each metric that has no labels.

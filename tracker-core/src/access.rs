@@ -17,6 +17,7 @@ use files::{read_hashes, read_keys};
 use holdings::Holdings;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use swarm_proto::announce::AnnounceEvent;
@@ -27,7 +28,7 @@ pub const MOST_HASHES: usize = 1_000_000;
 /// Keys of a private tracker: some 150 MB of memory.
 pub const MOST_KEYS: usize = 1_000_000;
 /// Bytes of a key.
-pub const LONGEST_KEY: usize = 64;
+pub const LONGEST_KEY: usize = swarm_proto::limits::PASSKEY_LENGTH;
 
 /// Where the lists are; none of them need exist.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -181,13 +182,25 @@ impl Access {
             return Ok(());
         };
         let torrent = self.hasher.hash_one(request.info_hash);
-        let address = (request.address.ip().to_canonical(), request.address.port());
-        let peer = self.hasher.hash_one((request.info_hash, address));
+        let peer = self.held(&request.info_hash, request.address);
         if request.event == AnnounceEvent::Stopped {
             holdings.remove(peer);
             return Ok(());
         }
         if holdings.hold((torrent, peer), now, ttl, limits) { Ok(()) } else { Err(StoreRefusal::KeyLimit) }
+    }
+
+    /// A peer that announced with this key is gone: it counts for the key no longer.
+    pub(crate) fn leave(&self, info_hash: &InfoHash, address: SocketAddr, passkey: &[u8]) {
+        let holdings = self.read().key(Some(passkey)).ok().flatten().map(|key| Arc::clone(&key.holdings));
+        if let Some(holdings) = holdings {
+            holdings.remove(self.held(info_hash, address));
+        }
+    }
+
+    /// As what a peer counts for its key.
+    fn held(&self, info_hash: &InfoHash, address: SocketAddr) -> u64 {
+        self.hasher.hash_one((info_hash, address.ip().to_canonical(), address.port()))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Lists> {

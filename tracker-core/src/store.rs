@@ -265,6 +265,21 @@ impl Store {
         })
     }
 
+    /// Whether this key is good, where one is needed; for all that is answered beside announces, which tell theirs.
+    ///
+    /// # Errors
+    /// [`StoreRefusal::NoKey`], [`StoreRefusal::UnknownKey`].
+    pub fn check_key(&self, passkey: Option<&[u8]>) -> Result<(), StoreRefusal> {
+        self.config().access.as_ref().map_or(Ok(()), |access| access.check_key(passkey))
+    }
+
+    /// A peer that announced with this key is removed: from now on it does not count for the key's limits.
+    pub fn release_key(&self, info_hash: &InfoHash, address: SocketAddr, passkey: &[u8]) {
+        if let Some(access) = &self.config().access {
+            access.leave(info_hash, address, passkey);
+        }
+    }
+
     /// Removes a peer, as its connection has ended. Returns whether it was there under this id.
     pub fn remove(
         &self,
@@ -284,17 +299,18 @@ impl Store {
     }
 
     /// Peers of a torrent for somebody who asks without announcing, chosen by the rules for a leecher at `address`. Nobody
-    /// is told of a torrent that is not tracked, and a private tracker tells nobody without a key.
+    /// is told of a torrent that is not tracked, and a private tracker tells nobody without a good key.
     pub fn choose(
         &self,
         info_hash: &InfoHash,
         address: SocketAddr,
         peer_id: &PeerId,
         num_want: Option<u32>,
+        passkey: Option<&[u8]>,
     ) -> StoreReply {
         let asker = Asker::new(address.into(), PeerTag::of(peer_id), false, false);
         let (key, mut peers) = (self.key(*info_hash), CompactPeers::default());
-        let closed = self.config().access.as_ref().is_some_and(|access| access.check(info_hash, None).is_err());
+        let closed = self.config().access.as_ref().is_some_and(|access| access.check(info_hash, passkey).is_err());
         if closed {
             return reply(SwarmCounts::default(), &peers);
         }

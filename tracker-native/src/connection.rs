@@ -287,6 +287,8 @@ impl Connection {
             (.., true) => "nothing was heard for too long",
             (true, None, false) => {
                 self.asked = true;
+                // Who is silent would be told of peers by a key that is good no longer until the torrents are renewed.
+                let _ = self.session.check_key();
                 self.ping = self.ping.wrapping_add(1);
                 self.say(&TrackerMessage::Ping(self.ping));
                 return self.flush().await;

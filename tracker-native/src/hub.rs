@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use swarm_proto::announce::Reach;
 use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::native::Passkey;
 use swarm_tracker_core::{Dialect, Store, StoreAnnounce, StoreRefusal, StoreReply};
 
 /// Locks: far more than cores.
@@ -29,6 +30,15 @@ pub(crate) struct Subscriber {
     pub(crate) mailbox: Arc<Mailbox>,
     /// It takes messages of other peers.
     pub(crate) relay: bool,
+    /// Its key, if it has told one.
+    pub(crate) passkey: Option<Passkey>,
+}
+
+impl Subscriber {
+    /// The bytes of its key.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.passkey.as_ref().map(Passkey::as_bytes)
+    }
 }
 
 /// Why a message is not handed on.
@@ -92,6 +102,9 @@ impl Hub {
             return;
         }
         self.store.remove(Instant::now(), info_hash, address, &mine.subscriber.peer_id, Dialect::Native);
+        if let Some(key) = mine.subscriber.key() {
+            self.store.release_key(&info_hash, address, key);
+        }
         subscribers.get_mut().remove(&address);
         if subscribers.get().is_empty() {
             subscribers.remove();
@@ -168,7 +181,13 @@ mod tests {
         };
         let subscriber = |key| {
             let mailbox = Arc::new(Mailbox::new(1));
-            Subscriber { connection: ConnectionKey(key), peer_id: announce.peer_id, mailbox, relay: false }
+            Subscriber {
+                connection: ConnectionKey(key),
+                peer_id: announce.peer_id,
+                mailbox,
+                relay: false,
+                passkey: None,
+            }
         };
         let (old, new) = (subscriber(1), subscriber(99));
         hub.serve(&announce, &old).unwrap();

@@ -90,6 +90,13 @@ impl PeerSession {
         let Some(peer) = self.online.clone() else {
             return (Err(Refusal::new(RefusalCode::NotOnline, "O comes first")), After::Continue);
         };
+        // Who has no key may say goodbye and be alive; the admin has a proof of his own.
+        let free = matches!(request, Request::Offline | Request::Alive | Request::Shutdown { .. });
+        if let Err(refusal) = self.check_key()
+            && !free
+        {
+            return (Err(refused(refusal)), After::Continue);
+        }
         // Torrents that are served count for themselves, once they are announced.
         let counted = !matches!(request, Request::Offline | Request::Alive | Request::Stop(_) | Request::Serve(_));
         if counted && let Err(refusal) = self.shared.store.admit(Instant::now(), self.remote, 1) {
@@ -131,10 +138,10 @@ impl PeerSession {
         let address = SocketAddr::new(self.remote, online.port);
         let session = rand::random();
         tracing::debug!(%address, peer = %online.peer_id, session = format_args!("{session:016x}"), "online");
-        let Online { peer_id, client, challenge, relay, .. } = online;
+        let Online { peer_id, client, challenge, relay, passkey, .. } = online;
         self.registration.online(ConnectedPeer { session, address, peer_id, client, torrents: 0 });
         let connection = self.registration.key();
-        let subscriber = Subscriber { connection, peer_id, mailbox: Arc::clone(&self.mailbox), relay };
+        let subscriber = Subscriber { connection, peer_id, mailbox: Arc::clone(&self.mailbox), relay, passkey };
         self.challenge = challenge.then(|| Challenge(rand::random()));
         self.online = Some(OnlinePeer { address, subscriber });
         Ok(Response::Online(Session {
@@ -170,7 +177,7 @@ impl PeerSession {
             event: serve.event,
             num_want: serve.num_want,
             dialect: Dialect::Native,
-            passkey: None,
+            passkey: peer.subscriber.key(),
         };
         let reply = if serves { self.announce(&announce, &peer.subscriber)? } else { self.choose(peer, &announce) };
         Ok(Response::Serving(Serving { interval_s: self.shared.interval_s(), list: list(reply), token }))
@@ -184,7 +191,7 @@ impl PeerSession {
     }
 
     fn choose(&self, peer: &OnlinePeer, asked: &StoreAnnounce<'_>) -> StoreReply {
-        self.shared.store.choose(&asked.info_hash, peer.address, &peer.subscriber.peer_id, asked.num_want)
+        self.shared.choose(&asked.info_hash, peer, asked.num_want)
     }
 
     async fn publish(&self, info_hash: InfoHash, publication: Publication) -> Result<Token, Refusal> {
@@ -219,7 +226,7 @@ impl PeerSession {
 
     fn peers(&self, peer: &OnlinePeer, info_hash: Option<InfoHash>, num_want: Option<u32>) -> PeerList {
         if let Some(info_hash) = info_hash {
-            return list(self.shared.store.choose(&info_hash, peer.address, &peer.subscriber.peer_id, num_want));
+            return list(self.shared.choose(&info_hash, peer, num_want));
         }
         let mut peers = self.shared.registry.addresses();
         peers.retain(|other| *other != peer.address && Reach::of(other.ip()) >= Reach::of(self.remote));
@@ -244,7 +251,7 @@ impl PeerSession {
         let Some((name, Entry { info_hash, size, metainfo, .. })) = found else {
             return Err(Refusal::new(RefusalCode::NotFound, "nothing of that name or info hash in the catalogue"));
         };
-        let reply = self.shared.store.choose(&info_hash, peer.address, &peer.subscriber.peer_id, num_want);
+        let reply = self.shared.choose(&info_hash, peer, num_want);
         let (complete, incomplete) = (reply.complete, reply.incomplete);
         let entry = CatalogueEntry { name, size, info_hash, complete, incomplete };
         Ok(Response::File(CatalogueFile { entry, metainfo, peers: list(reply).peers }))
@@ -262,6 +269,20 @@ impl PeerSession {
         let (page, more) = self.shared.page(&query.prefix, query.after.as_ref(), limit);
         let next = page.last().filter(|_| more).map(|entry| entry.name.clone());
         Ok(Response::List(page, next))
+    }
+
+    /// Whether the peer may use this tracker. The torrents of one whose key is good no longer stop at once.
+    pub(crate) fn check_key(&mut self) -> Result<(), StoreRefusal> {
+        let Some(peer) = &self.online else { return Ok(()) };
+        let checked = self.shared.store.check_key(peer.subscriber.key());
+        if let Err(refusal) = &checked
+            && !self.torrents.is_empty()
+        {
+            tracing::debug!(address = %peer.address, %refusal, "torrents stop");
+            self.end_torrents();
+            self.registration.serves(0);
+        }
+        checked
     }
 
     /// The address under which this connection serves a torrent, if it does.
@@ -285,7 +306,14 @@ impl Drop for PeerSession {
 }
 
 pub(crate) fn refused(refusal: StoreRefusal) -> Refusal {
-    Refusal::new(RefusalCode::Full, &refusal.to_string()).retry_in(FULL_RETRY_S)
+    match refusal {
+        StoreRefusal::NotTracked | StoreRefusal::NoKey | StoreRefusal::UnknownKey => {
+            Refusal::new(RefusalCode::NotAllowed, refusal.text())
+        }
+        StoreRefusal::Full | StoreRefusal::TooOften { .. } | StoreRefusal::KeyLimit => {
+            Refusal::new(RefusalCode::Full, refusal.text()).retry_in(FULL_RETRY_S)
+        }
+    }
 }
 
 fn list(reply: StoreReply) -> PeerList {
@@ -294,6 +322,12 @@ fn list(reply: StoreReply) -> PeerList {
 }
 
 impl Shared {
+    /// Peers of a torrent for somebody who does not join it.
+    fn choose(&self, info_hash: &InfoHash, peer: &OnlinePeer, num_want: Option<u32>) -> StoreReply {
+        let OnlinePeer { address, subscriber } = peer;
+        self.store.choose(info_hash, *address, &subscriber.peer_id, num_want, subscriber.key())
+    }
+
     /// Reads a metainfo on a thread of its own, few at a time: what it takes is a multiple of its size.
     pub(crate) async fn read_metainfo(
         &self,

@@ -39,6 +39,7 @@
 mod batch;
 mod connection_id;
 mod counters;
+mod keyed;
 mod responder;
 mod server;
 mod worker;

@@ -2,6 +2,7 @@
 
 use crate::connection_id::{ConnectionIds, Period};
 use crate::counters::Outcome;
+use crate::keyed::KeyedAddresses;
 use rustix::net::{SendFlags, sendto};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ impl Moment {
 pub(crate) struct Responder {
     store: Arc<Store>,
     ids: ConnectionIds,
+    keyed: Arc<KeyedAddresses>,
     /// Answers that wait for other nodes.
     waiting: Arc<AtomicUsize>,
 }
@@ -66,7 +68,7 @@ struct Later {
 
 impl Responder {
     pub(crate) fn new(store: Arc<Store>, ids: ConnectionIds) -> Self {
-        Self { store, ids, waiting: Arc::default() }
+        Self { store, ids, keyed: Arc::default(), waiting: Arc::default() }
     }
 
     /// Writes the answer to `out`, which is empty before; stays so where silence is the answer.
@@ -176,15 +178,21 @@ impl Responder {
         };
         let with_key = StoreAnnounce { passkey: passkey_of(&url_data), ..request };
         let (counts, wait) = self.store.announce_or_wait(now, &with_key, peers).map_err(Refusal::Store)?;
+        if let Some(key) = with_key.passkey {
+            self.keyed.remember(ip, key, now, self.store.config().peer_ttl);
+        }
         Ok((request, counts, wait))
     }
 
     fn scrape(&self, now: Instant, from: SocketAddr, hashes: &[InfoHash]) -> Result<Reply, Refusal> {
         let cost = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
         self.store.admit(now, from.ip(), cost).map_err(Refusal::Store)?;
-        // A scrape has no room for a key.
         let config = self.store.config();
-        config.access.as_ref().map_or(Ok(()), |access| access.check_key(None)).map_err(Refusal::Store)?;
+        if config.access.is_some() {
+            // A scrape has no room for a key: that of the last announce from there counts, as long as it is good.
+            let key = self.keyed.key_of(from.ip().to_canonical(), now, config.peer_ttl);
+            self.store.check_key(key.as_deref()).map_err(Refusal::Store)?;
+        }
         Ok(Reply::Scraped(self.store.scrape(hashes)))
     }
 }

@@ -210,8 +210,8 @@ fn store(text: &str) -> Result<Backing, String> {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: swarm ls native://box:6970 debian-")]
 pub(crate) struct ListArguments {
-    /// The tracker.
-    #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
+    /// The tracker; a private one with your key.
+    #[arg(value_name = "native://HOST:PORT[/KEY]", value_hint = ValueHint::Url, value_parser = NativeUrl::tracker)]
     pub(crate) tracker: NativeUrl,
 
     /// Only names that begin so.
@@ -257,8 +257,8 @@ On a terminal there are history and completion, and what is printed never cuts t
 may come from a pipe too: then the shell ends when all are done and everything is fetched, with the exit code
 of the last thing that failed.")]
 pub(crate) struct ShellArguments {
-    /// The tracker.
-    #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
+    /// The tracker; a private one with your key.
+    #[arg(value_name = "native://HOST:PORT[/KEY]", value_hint = ValueHint::Url, value_parser = NativeUrl::tracker)]
     pub(crate) tracker: NativeUrl,
 
     /// Where fetched files go.
@@ -286,7 +286,7 @@ pub(crate) struct PublishArguments {
     #[arg(value_name = "META")]
     pub(crate) source: String,
 
-    /// The tracker.
+    /// The tracker; a private one as native://HOST:PORT/KEY/.
     #[arg(value_name = "native://HOST:PORT", value_hint = ValueHint::Url)]
     pub(crate) tracker: NativeUrl,
 
@@ -299,7 +299,7 @@ pub(crate) struct PublishArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: swarm unpublish native://box:6970/disk.img")]
 pub(crate) struct UnpublishArguments {
-    /// The tracker and the published name.
+    /// The tracker and the published name; a private tracker as native://HOST:PORT/KEY/NAME.
     #[arg(value_name = "native://HOST:PORT/NAME", value_hint = ValueHint::Url)]
     pub(crate) file: NativeUrl,
 }
@@ -308,7 +308,7 @@ pub(crate) struct UnpublishArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: swarm peers native://box:6970/disk.img")]
 pub(crate) struct PeersArguments {
-    /// The tracker, or one of its files.
+    /// The tracker, or one of its files; a private tracker as native://HOST:PORT/KEY/, with the NAME behind it or not.
     #[arg(value_name = "native://HOST:PORT[/NAME]", value_hint = ValueHint::Url)]
     pub(crate) tracker: NativeUrl,
 

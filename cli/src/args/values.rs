@@ -131,7 +131,9 @@ pub(crate) fn tracker(text: &str) -> Result<String, String> {
     if known && clean && !rest.is_empty() && !rest.starts_with('/') {
         return Ok(text.to_owned());
     }
-    Err("a tracker is a URL such as http://host:6969/announce or native://host:6970".to_owned())
+    Err("a tracker is a URL such as http://host:6969/announce or native://host:6970, a private one with your key in it \
+         (http://host:6969/KEY/announce, native://host:6970/KEY)"
+        .to_owned())
 }
 
 /// [`tracker`]s with commas between them.

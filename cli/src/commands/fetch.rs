@@ -24,17 +24,17 @@ async fn fetch(arguments: &FetchArguments, screen: Screen, stop: &mut Stop) -> R
         if telling == Telling::Text {
             tell_renamed(&metainfo, &screen);
         }
-        metainfos.push(metainfo);
+        metainfos.push((source::trackers(source, &arguments.transfer.trackers), metainfo));
     }
     let session = transfer::open(&arguments.transfer, &screen)?;
     let room = chat::beside(&session, &arguments.chat, metainfos.len())?;
     let mut party = Party::new(session, until(arguments), telling, screen).give_up_after(arguments.give_up);
-    for metainfo in metainfos {
+    for (trackers, metainfo) in metainfos {
         let torrent = AddTorrent {
             purpose: Purpose::Fetch(options(arguments)),
             chat: room.clone(),
             verify: if arguments.verify_first { Verify::Everything } else { Verify::Changed },
-            trackers: arguments.transfer.trackers.clone(),
+            trackers,
             peers: arguments.transfer.peers.iter().map(ToString::to_string).collect(),
             ..AddTorrent::fetch(metainfo, &arguments.output)
         };

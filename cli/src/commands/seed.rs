@@ -24,7 +24,7 @@ async fn seed(arguments: &SeedArguments, screen: Screen, stop: &mut Stop) -> Res
         };
         torrents.push(AddTorrent {
             verify: if arguments.verify_first { Verify::Everything } else { Verify::Changed },
-            trackers: arguments.transfer.trackers.clone(),
+            trackers: source::trackers(source, &arguments.transfer.trackers),
             peers: arguments.transfer.peers.iter().map(ToString::to_string).collect(),
             ..AddTorrent::seed(metainfo, folder)
         });

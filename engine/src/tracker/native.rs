@@ -67,8 +67,7 @@ impl NativeTracker {
         job: &AnnounceJob,
         pushed: &mpsc::Sender<Vec<PeerAddress>>,
     ) -> Result<AnnounceReply, TrackerError> {
-        let url = parse(&job.url)?;
-        let target = Target { authority: url.authority(), peer_id: job.announce.peer_id, port: job.announce.port };
+        let target = Target::new(&parse(&job.url)?, job.announce.peer_id, job.announce.port);
         let (answer, answered) = oneshot::channel();
         let command = Command::new(job.announce.clone(), pushed.clone(), answer);
         let link = self.link(target);
@@ -82,14 +81,18 @@ impl NativeTracker {
     }
 
     /// Has the tracker hand a message to another peer of a torrent that is announced to it from here, by this peer id and port. That
-    /// it was handed on says nothing of its arrival.
+    /// it was handed on says nothing of its arrival. A URL without a key means the tracker by whatever key it is known.
     ///
     /// # Errors
     /// [`TrackerError`]; `Refused` where the tracker has no such peer, or messages come too fast.
     pub async fn relay(&self, url: &str, peer_id: PeerId, port: u16, message: Relayed) -> Result<(), TrackerError> {
-        let target = Target { authority: parse(url)?.authority(), peer_id, port };
+        let target = Target::new(&parse(url)?, peer_id, port);
         let gone = || TrackerError::Unreachable("nothing is announced to that tracker".into());
-        let link = self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+        let link = {
+            let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            let by_any_key = || links.iter().find(|(known, _)| target.is_without_key_of(known)).map(|(_, link)| link);
+            links.get(&target).or_else(by_any_key).cloned()
+        };
         let (answer, answered) = oneshot::channel();
         let ask = async {
             let outgoing = link.ok_or_else(gone)?.outgoing;
@@ -119,7 +122,7 @@ impl NativeTracker {
     }
 }
 
-/// Reads the URL of a native tracker.
+/// Reads the announce URL of a native tracker.
 pub(super) fn parse(url: &str) -> Result<NativeUrl, TrackerError> {
-    url.parse().map_err(|error| TrackerError::Unsupported(format!("{url}: {error}")))
+    NativeUrl::tracker(url).map_err(|error| TrackerError::Unsupported(format!("{url}: {error}")))
 }

@@ -10,6 +10,7 @@
 mod fields;
 mod frame;
 mod name;
+mod passkey;
 mod peers;
 mod people;
 mod person;
@@ -21,6 +22,7 @@ mod url;
 
 pub use frame::{Consequence, Decoded, Frame, HEADER_LENGTH, NativeError, Sender, decode, frame_length_limit};
 pub use name::{Name, NameError, Token};
+pub use passkey::{Passkey, PasskeyError};
 pub use people::{Person, PersonQuery, Registration, Relayed};
 pub use person::{Challenge, Claim, PersonKey, PersonName, shutdown_proof};
 pub use request::{ListQuery, Online, PeerMessage, Publication, Request, RequestId, Serve, Stop, TorrentKey, fold};

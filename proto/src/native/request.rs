@@ -4,9 +4,10 @@ use super::VERSION;
 use super::fields::{FieldError, Fields, printable, required, scan};
 use super::frame::{Frame, NativeError, Sender, encode};
 use super::name::{Name, Token};
+use super::passkey::Passkey;
 use super::people::{PersonQuery, Registration, Relayed, parse_flag};
 use crate::announce::{Announce, AnnounceEvent};
-use crate::bencode::Item;
+use crate::bencode::{Item, Value};
 use crate::id::{InfoHash, PeerId};
 use crate::limits;
 use bytes::Bytes;
@@ -83,13 +84,15 @@ pub struct Online {
     pub challenge: bool,
     /// It takes messages that the tracker relays.
     pub relay: bool,
+    /// Its key, for a tracker that is private.
+    pub passkey: Option<Passkey>,
 }
 
 impl Online {
     /// A peer that speaks this version of the protocol, and wants nothing more.
     pub fn new(peer_id: PeerId, port: u16) -> Self {
         let (version, lowest_version) = (VERSION, VERSION);
-        Self { peer_id, port, version, lowest_version, client: None, challenge: false, relay: false }
+        Self { peer_id, port, version, lowest_version, client: None, challenge: false, relay: false, passkey: None }
     }
 }
 
@@ -296,6 +299,7 @@ fn encode_online(online: &Online, mut put: impl FnMut(&'static str, Option<Item>
     put("client", online.client.as_deref().map(|client| printable(client).as_str().into()));
     put("challenge", online.challenge.then(|| 1_u32.into()));
     put("relay", online.relay.then(|| 1_u32.into()));
+    put("passkey", online.passkey.as_ref().map(|passkey| passkey.as_str().into()));
 }
 
 fn encode_serve(serve: &Serve, mut put: impl FnMut(&'static str, Option<Item>)) {
@@ -321,6 +325,8 @@ fn encode_serve(serve: &Serve, mut put: impl FnMut(&'static str, Option<Item>)) 
 
 fn parse_online(fields: Fields<'_>) -> Result<Online, FieldError> {
     let version = required("version", fields.number("version")?)?;
+    let expected = format!("1 to {} letters, digits and -_.~", limits::PASSKEY_LENGTH);
+    let passkey = |value: Value<'_>| value.as_str()?.parse().ok();
     Ok(Online {
         peer_id: PeerId(required("peer_id", fields.hash("peer_id")?)?),
         port: required("port", fields.number("port")?)?,
@@ -329,6 +335,7 @@ fn parse_online(fields: Fields<'_>) -> Result<Online, FieldError> {
         client: fields.text("client")?.map(printable),
         challenge: parse_flag(fields, "challenge")?,
         relay: parse_flag(fields, "relay")?,
+        passkey: fields.read("passkey", &expected, passkey)?,
     })
 }
 

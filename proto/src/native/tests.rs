@@ -49,6 +49,7 @@ fn every_request() -> Vec<PeerMessage> {
     let publication = Publication { name: Some(name("n")), metainfo: Bytes::from_static(b"\0de"), token: Some(token) };
     let requests = [
         Request::Online(online.clone()),
+        Request::Online(Online { passkey: "5f3ac0de".parse().ok(), ..online.clone() }),
         Request::Online(Online { port: 0, lowest_version: 3, client: None, challenge: true, relay: true, ..online }),
         Request::Offline,
         serve(None),
@@ -381,6 +382,8 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
         Request::Shutdown { proof: shutdown_proof(&Challenge([0x2a; 32]), b"correct horse battery") },
     ];
     from_peer.extend((12..).zip(later).map(|(id, request)| PeerMessage::Request(RequestId(id), request)));
+    let with_key = Online { passkey: "5f3ac0de".parse().ok(), ..Online::new(peer_id, 6881) };
+    from_peer.insert(1, PeerMessage::Request(RequestId(18), Request::Online(with_key)));
     let entry = CatalogueEntry { name: name("notes.txt"), size: 5, info_hash: hash, complete: 1, incomplete: 1 };
     let list = |peers: &[SocketAddr]| PeerList { complete: 1, incomplete: 1, peers: peers.to_vec() };
     let peers = addresses();
@@ -389,11 +392,13 @@ fn documented() -> (Vec<PeerMessage>, Vec<TrackerMessage>) {
         Session { version: 1, address: peers[0], interval_s: 900, session: 0x1122_3344_5566_7788, challenge: None };
     let serving = Serving { interval_s: 900, list: list(&peers[1..]), token: Some(token) };
     let refusal = Refusal::new(RefusalCode::NotFound, "no such name");
+    let no_key = "this tracker is private: the announce URL needs your key";
     let from_tracker = vec![
         answer(1, Response::Online(session)),
         answer(4, Response::Serving(serving)),
         answer(5, Response::Done),
         TrackerMessage::Refused(Some(RequestId(8)), refusal),
+        TrackerMessage::Refused(Some(RequestId(19)), Refusal::new(RefusalCode::NotAllowed, no_key)),
         answer(8, Response::File(CatalogueFile { entry: entry.clone(), metainfo, peers: peers[..1].to_vec() })),
         answer(7, Response::Peers(list(&peers))),
         TrackerMessage::Push(PeerChange { info_hash: hash, joined: list(&peers[..1]), gone: peers[1..].to_vec() }),

@@ -9,7 +9,7 @@ use swarm_proto::announce::udp::{ConnectionId, Family, Reply, TransactionId, ann
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
-    Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, TrackerMessage, VERSION, decode,
+    Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, TrackerMessage, decode,
 };
 use swarm_tracker_core::{Store, StoreConfig};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
@@ -145,16 +145,7 @@ impl Trackers {
         let stream = TcpStream::connect(self.native).await.unwrap();
         let mut native = Native { stream, received: Vec::new(), next: 1 };
         let peer_id = announce(port, 0).peer_id;
-        let online = Online {
-            peer_id,
-            port,
-            version: VERSION,
-            lowest_version: VERSION,
-            client: None,
-            challenge: false,
-            relay: false,
-        };
-        assert!(matches!(native.ask(Request::Online(online)).await, Ok(Response::Online(_))));
+        assert!(matches!(native.ask(Request::Online(Online::new(peer_id, port))).await, Ok(Response::Online(_))));
         native
     }
 }

@@ -58,7 +58,7 @@ fn only_what_is_allowed_and_not_denied_is_tracked() {
     assert!(access.set_denied(TWO, false) && !access.set_denied(TWO, false));
     assert!(access.set_allowed(InfoHash([3; 20]), true) && access.set_allowed(ONE, false));
     assert_eq!((ask(TWO), ask(InfoHash([3; 20])), ask(ONE)), (Ok(()), Ok(()), Err(StoreRefusal::NotTracked)));
-    let asked = store.choose(&ONE, ([192, 0, 2, 9], 1).into(), &PeerId([9; 20]), None);
+    let asked = store.choose(&ONE, ([192, 0, 2, 9], 1).into(), &PeerId([9; 20]), None, None);
     assert_eq!((asked.peers.len(), asked.incomplete), (0, 0), "nobody is told of what is not tracked");
     access.reload().unwrap();
     assert_eq!((ask(ONE), ask(TWO)), (Ok(()), Err(StoreRefusal::NotTracked)));
@@ -116,13 +116,23 @@ fn a_private_tracker_wants_a_key_and_keeps_its_limits() {
     let stopped = StoreAnnounce { event: AnnounceEvent::Stopped, ..announce(torrent(2), 3, Some(b"few")) };
     store.announce(now, &stopped).unwrap();
     assert_eq!(ask(now, 2, 4, b"few"), Ok(()));
+    assert_eq!(ask(now, 2, 3, b"few"), Err(StoreRefusal::KeyLimit));
+    let gone = announce(torrent(2), 4, None).address;
+    store.release_key(&torrent(2), gone, b"free");
+    assert_eq!(ask(now, 2, 3, b"few"), Err(StoreRefusal::KeyLimit), "it was not that key's");
+    store.release_key(&torrent(2), gone, b"few");
+    assert_eq!(ask(now, 2, 3, b"few"), Ok(()));
+    let asked =
+        |key: Option<&[u8]>| store.choose(&torrent(2), ([192, 0, 2, 99], 1).into(), &PeerId([99; 20]), None, key);
+    assert!(asked(None).peers.is_empty() && asked(Some(b"fre")).peers.is_empty());
+    assert!(!asked(Some(b"few")).peers.is_empty());
     let later = now + store.config().peer_ttl + Duration::from_secs(1);
     assert_eq!((ask(later, 8, 2, b"few"), ask(later, 9, 2, b"few")), (Ok(()), Ok(())), "the silent do not count");
     assert!(access.set_key(b"new", KeyLimits { max_peers: Some(0), ..KeyLimits::default() }));
     assert_eq!(ask(now, 1, 1, b"new"), Err(StoreRefusal::KeyLimit));
     assert!(access.remove_key(b"new") && !access.remove_key(b"new"));
     assert_eq!(ask(now, 1, 1, b"new"), Err(StoreRefusal::UnknownKey));
-    assert_eq!(access.check_key(Some(b"free")), Ok(()));
+    assert_eq!((store.check_key(Some(b"free")), store.check_key(None)), (Ok(()), Err(StoreRefusal::NoKey)));
 }
 
 #[test]

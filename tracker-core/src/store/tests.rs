@@ -430,12 +430,15 @@ fn asking_without_announcing_brings_peers_and_leaves_no_trace() {
     store.announce(now, &seed).unwrap();
     store.announce(now, &leecher).unwrap();
     let reader = announce(3, 0);
-    let reply = store.choose(&HASH, reader.address, &reader.peer_id, None);
+    let reply = store.choose(&HASH, reader.address, &reader.peer_id, None, None);
     assert_eq!(addresses(&reply), HashSet::from([seed.address, leecher.address]));
     assert_eq!((reply.complete, reply.incomplete), (1, 1));
-    assert_eq!(addresses(&store.choose(&HASH, seed.address, &seed.peer_id, None)), HashSet::from([leecher.address]));
-    assert!(store.choose(&HASH, reader.address, &reader.peer_id, Some(0)).peers.is_empty());
-    assert_eq!(store.choose(&torrent(9), reader.address, &reader.peer_id, None).complete, 0);
+    assert_eq!(
+        addresses(&store.choose(&HASH, seed.address, &seed.peer_id, None, None)),
+        HashSet::from([leecher.address])
+    );
+    assert!(store.choose(&HASH, reader.address, &reader.peer_id, Some(0), None).peers.is_empty());
+    assert_eq!(store.choose(&torrent(9), reader.address, &reader.peer_id, None, None).complete, 0);
     assert_eq!((store.stats().peers, store.stats().torrents), (2, 1));
 }
 

@@ -31,8 +31,13 @@ fn peer_of(info_hash: InfoHash, n: u8, left: u64, queue: usize) -> Peer {
         passkey: None,
     };
     let mailbox = Arc::new(Mailbox::new(queue));
-    let subscriber =
-        Subscriber { connection: ConnectionKey(n.into()), peer_id: announce.peer_id, mailbox, relay: false };
+    let subscriber = Subscriber {
+        connection: ConnectionKey(n.into()),
+        peer_id: announce.peer_id,
+        mailbox,
+        relay: false,
+        passkey: None,
+    };
     Peer { announce, subscriber, waiting: VecDeque::new() }
 }
 

@@ -5,7 +5,7 @@ use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::announce::AnnounceReply;
 use swarm_proto::announce::udp::{ConnectionId, TransactionId, announce_request, connect_request, scrape_request};
 use swarm_proto::id::PeerId;
-use swarm_tracker_core::{Rate, Rates, StoreConfig};
+use swarm_tracker_core::{Access, KeyLimits, Rate, Rates, StoreConfig};
 
 const TRANSACTION: TransactionId = TransactionId(0x1234_5678);
 
@@ -267,17 +267,58 @@ fn one_network_asks_over_udp_so_often_and_no_more() {
     tracker.announce("8.8.8.2:1", &announce(2, 9));
 }
 
+/// A tracker that knows the key `secret`.
+fn private() -> (Tracker, Arc<Access>) {
+    let access = Arc::new(Access::default());
+    assert!(access.set_key(b"secret", KeyLimits::default()));
+    let config = StoreConfig { access: Some(Arc::clone(&access)), ..StoreConfig::default() };
+    (Tracker::new(config), access)
+}
+
 #[test]
 fn a_private_tracker_takes_its_key_from_the_path() {
-    let access = swarm_tracker_core::Access::default();
-    assert!(access.set_key(b"secret", swarm_tracker_core::KeyLimits::default()));
-    let tracker = Tracker::new(StoreConfig { access: Some(Arc::new(access)), ..StoreConfig::default() });
+    let (tracker, _) = private();
     let from = "192.0.2.1:6881";
     let connection = tracker.connect(from);
     let ask = |path: &str| announce_request(connection, TRANSACTION, &announce(1, 0), path);
     assert!(matches!(tracker.ask(from, &ask("/secret/announce?x=1")), Reply::Announced(_)));
     assert_eq!(tracker.refusal(from, &ask("/announce")), "this tracker is private: the announce URL needs your key");
     assert_eq!(tracker.refusal(from, &ask("/guess/announce")), "unknown key in the announce URL");
-    let scrape = scrape_request(connection, TRANSACTION, &[announce(1, 0).info_hash]);
-    assert_eq!(tracker.refusal(from, &scrape), "this tracker is private: the announce URL needs your key");
+}
+
+#[test]
+fn a_private_tracker_is_scraped_by_the_key_of_the_last_announce() {
+    let (mut tracker, access) = private();
+    let scrape = |tracker: &Tracker, from: &str| {
+        tracker.ask(from, &scrape_request(tracker.connect(from), TRANSACTION, &[announce(1, 0).info_hash]))
+    };
+    let told = |reply: Reply| match reply {
+        Reply::Scraped(entries) => {
+            Ok(entries.iter().map(|entry| (entry.complete, entry.incomplete)).collect::<Vec<_>>())
+        }
+        Reply::Refused(reason) => Err(reason.into_owned()),
+        other => panic!("{other:?}"),
+    };
+    let no_key = Err("this tracker is private: the announce URL needs your key".to_owned());
+    let serve = |tracker: &Tracker, path: &str| {
+        let from = "192.0.2.1:6881";
+        tracker.ask(from, &announce_request(tracker.connect(from), TRANSACTION, &announce(1, 0), path))
+    };
+    assert_eq!(told(scrape(&tracker, "192.0.2.1:6881")), no_key, "nothing was announced from there");
+    assert!(matches!(serve(&tracker, "/guess/announce"), Reply::Refused(_)));
+    assert_eq!(told(scrape(&tracker, "192.0.2.1:6881")), no_key, "a wrong key is no key");
+    assert!(matches!(serve(&tracker, "/secret/announce"), Reply::Announced(_)));
+    assert_eq!(told(scrape(&tracker, "192.0.2.1:9")), Ok(vec![(1, 0)]), "from any port");
+    assert_eq!(told(scrape(&tracker, "192.0.2.2:6881")), no_key, "another address");
+    // A connection id does not bring an address with it.
+    let id = tracker.connect("192.0.2.2:6881");
+    let borrowed = scrape_request(id, TRANSACTION, &[announce(1, 0).info_hash]);
+    assert_eq!(tracker.silence("192.0.2.1:6881", &borrowed), Outcome::Unproven);
+
+    assert!(access.remove_key(b"secret"));
+    assert_eq!(told(scrape(&tracker, "192.0.2.1:9")), Err("unknown key in the announce URL".to_owned()));
+    assert!(access.set_key(b"secret", KeyLimits::default()));
+    assert!(told(scrape(&tracker, "192.0.2.1:9")).is_ok());
+    tracker.later(tracker.responder.store.config().peer_ttl + Duration::from_secs(1));
+    assert_eq!(told(scrape(&tracker, "192.0.2.1:9")), no_key, "it was too long ago");
 }

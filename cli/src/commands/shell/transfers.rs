@@ -53,6 +53,7 @@ pub(super) async fn describe(path: &Path, tracker: &NativeUrl, stop: &mut Stop) 
         exclude: Vec::new(),
     };
     let mut described = content::describe(path, &usual, &Screen::silent(), stop).await?;
+    // Without our key: others will read it, and have their own.
     described.builder.trackers = vec![vec![format!("native://{}", tracker.authority())]];
     let metainfo = Metainfo::parse(described.metainfo()?).or_exit(Exit::Metainfo)?;
     described.remember(path, metainfo.clone(), stop).await?;
@@ -75,7 +76,7 @@ impl Transfers {
             self.session = Some(Session::new(config).or_exit(Exit::Network)?);
         }
         let Some(session) = &self.session else { return Ok(None) };
-        let tracker = format!("native://{}", entry.authority());
+        let tracker = NativeUrl { name: None, ..entry.clone() }.to_string();
         match session.add(AddTorrent { trackers: vec![tracker], ..torrent }).await {
             Ok(torrent) => {
                 self.all.push(Transfer { entry: entry.clone(), torrent: torrent.clone(), served });

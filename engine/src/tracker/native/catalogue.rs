@@ -4,7 +4,7 @@ use super::wire::{Wire, refused};
 use bytes::Bytes;
 use std::time::Duration;
 use swarm_proto::announce::{AnnounceEvent, TrackerError};
-use swarm_proto::id::{InfoHash, PeerId};
+use swarm_proto::id::InfoHash;
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, NATIVE_METAINFO_LENGTH, NATIVE_PEERS};
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::native::{
@@ -42,9 +42,7 @@ impl Listing {
     /// # Errors
     /// [`TrackerError`].
     pub async fn open(tracker: &NativeUrl, query: ListQuery) -> Result<Self, TrackerError> {
-        let mut wire = Wire::connect(&tracker.authority(), NATIVE_FRAME_LENGTH).await?;
-        wire.go_online(PeerId::new(rand::random()), 0).await?;
-        Ok(Self { wire, query, next: 1, done: false })
+        Ok(Self { wire: Wire::open(tracker, NATIVE_FRAME_LENGTH).await?, query, next: 1, done: false })
     }
 
     /// The entries of the next page, perhaps none; `None` behind the last page.
@@ -155,8 +153,7 @@ pub async fn fetch_metainfo(tracker: &NativeUrl) -> Result<Bytes, TrackerError> 
 async fn ask(tracker: &NativeUrl, request: Request, patience: Duration) -> Result<Response, TrackerError> {
     let talk = async {
         let longest = NATIVE_METAINFO_LENGTH + NATIVE_FRAME_LENGTH;
-        let mut wire = Wire::connect(&tracker.authority(), longest).await?;
-        wire.go_online(PeerId::new(rand::random()), 0).await?;
+        let mut wire = Wire::open(tracker, longest).await?;
         converse(&mut wire, RequestId(1), request).await
     };
     timeout(patience, talk).await.unwrap_or(Err(TrackerError::TimedOut(patience)))
@@ -186,8 +183,7 @@ pub async fn scrape(
     patience: Duration,
 ) -> Result<Vec<PeerList>, TrackerError> {
     let talk = async {
-        let mut wire = Wire::connect(&tracker.authority(), NATIVE_FRAME_LENGTH).await?;
-        wire.go_online(PeerId::new(rand::random()), 0).await?;
+        let mut wire = Wire::open(tracker, NATIVE_FRAME_LENGTH).await?;
         let mut lists = Vec::new();
         for (id, &hash) in (1..).zip(hashes) {
             let request = Request::Peers { info_hash: Some(hash), num_want: Some(0) };

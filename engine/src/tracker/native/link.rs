@@ -12,7 +12,9 @@ use std::time::Duration;
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, Reach, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::limits::NATIVE_FRAME_LENGTH;
-use swarm_proto::native::{Online, PeerMessage, Relayed, Request, RequestId, Response, Serve, Stop, TrackerMessage};
+use swarm_proto::native::{
+    NativeUrl, Online, Passkey, PeerMessage, Relayed, Request, RequestId, Response, Serve, Stop, TrackerMessage,
+};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +37,19 @@ pub(super) struct Target {
     pub(super) authority: String,
     pub(super) peer_id: PeerId,
     pub(super) port: u16,
+    /// Our key there, if we have one.
+    pub(super) passkey: Option<Passkey>,
+}
+
+impl Target {
+    pub(super) fn new(tracker: &NativeUrl, peer_id: PeerId, port: u16) -> Self {
+        Self { authority: tracker.authority(), peer_id, port, passkey: tracker.passkey.clone() }
+    }
+
+    /// Whether this is another one without its key.
+    pub(super) fn is_without_key_of(&self, other: &Self) -> bool {
+        self.passkey.is_none() && *self == Self { passkey: None, ..other.clone() }
+    }
 }
 
 /// One announce on its way.
@@ -153,7 +168,8 @@ impl Link {
 
     async fn connect(&mut self) -> Result<Talk<'_>, TrackerError> {
         let mut wire = Wire::connect(&self.target.authority, NATIVE_FRAME_LENGTH).await?;
-        let online = Online { relay: true, ..Online::new(self.target.peer_id, self.target.port) };
+        let passkey = self.target.passkey.clone();
+        let online = Online { relay: true, passkey, ..Online::new(self.target.peer_id, self.target.port) };
         let session = wire.introduce(online).await?;
         tracing::debug!(tracker = self.target.authority, address = %session.address, "online");
         let external_ip = session.address.ip();

@@ -4,7 +4,6 @@ use super::catalogue::{converse, odd_answer};
 use super::wire::Wire;
 use std::time::Duration;
 use swarm_proto::announce::TrackerError;
-use swarm_proto::id::PeerId;
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, SIGNATURE_LENGTH};
 use swarm_proto::native::{
     Challenge, Claim, NativeUrl, Online, Person, PersonKey, PersonName, PersonQuery, Registration, Request, RequestId,
@@ -93,7 +92,7 @@ async fn challenged(
 ) -> Result<Response, TrackerError> {
     let talk = async {
         let mut wire = Wire::connect(&tracker.authority(), NATIVE_FRAME_LENGTH).await?;
-        let online = Online { challenge: true, ..Online::new(PeerId::new(rand::random()), 0) };
+        let online = Online { challenge: true, ..Wire::reader(tracker) };
         let session = wire.introduce(online).await?;
         let none = || TrackerError::Unsupported(format!("{tracker} knows nothing of challenges"));
         let request = request(&session.challenge.ok_or_else(none)?);

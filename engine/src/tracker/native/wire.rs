@@ -5,8 +5,8 @@ use std::time::Duration;
 use swarm_proto::announce::{Reach, TrackerError};
 use swarm_proto::id::PeerId;
 use swarm_proto::native::{
-    Decoded, Online, PeerMessage, Refusal, RefusalCode, Request, RequestId, Response, Sender, Session, TrackerMessage,
-    VERSION, decode,
+    Decoded, NativeUrl, Online, PeerMessage, Refusal, RefusalCode, Request, RequestId, Response, Sender, Session,
+    TrackerMessage, VERSION, decode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -42,12 +42,19 @@ impl Wire {
         Ok(Self { stream, buffer: BytesMut::new(), longest, reach })
     }
 
-    /// Says who we are, with request id 0; port 0 takes no connections.
-    pub(super) async fn go_online(&mut self, peer_id: PeerId, port: u16) -> Result<Session, TrackerError> {
-        self.introduce(Online::new(peer_id, port)).await
+    /// Connects to a tracker and goes online there as a reader, who takes no connections.
+    pub(super) async fn open(tracker: &NativeUrl, longest: usize) -> Result<Self, TrackerError> {
+        let mut wire = Self::connect(&tracker.authority(), longest).await?;
+        wire.introduce(Self::reader(tracker)).await?;
+        Ok(wire)
     }
 
-    /// The same with all that a peer may say of itself but the name of the program.
+    /// What somebody says who takes no connections.
+    pub(super) fn reader(tracker: &NativeUrl) -> Online {
+        Online { passkey: tracker.passkey.clone(), ..Online::new(PeerId::new(rand::random()), 0) }
+    }
+
+    /// Says who we are, with request id 0, and the name of the program.
     pub(super) async fn introduce(&mut self, online: Online) -> Result<Session, TrackerError> {
         let client = Some(concat!("swarm ", env!("CARGO_PKG_VERSION")).to_owned());
         let online = Online { client, ..online };
