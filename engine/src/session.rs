@@ -5,7 +5,7 @@
 //! its torrents is dropped; then everything ends by itself.
 
 use crate::buffer::BlockPool;
-use crate::chat::{self, ChatFailure, ChatOptions, Chatting};
+use crate::chat::{self, ChatFailure, ChatOptions, Chatting, RelayAs};
 use crate::disk::{Allocation, DiskError, FilePool, ForeignFiles, descriptor_limit};
 use crate::handle::Torrent;
 use crate::limiter::RateLimiter;
@@ -301,7 +301,7 @@ impl Session {
         let door = self.inner.context.doors.open(ours, arrivals).ok_or(AddError::Duplicate(info_hash))?;
         let shutdown = self.inner.shutdown.subscribe();
         let chatting = match &torrent.chat {
-            Some(options) => Some(chat::open(info_hash, options).await?),
+            Some(options) => Some(chat::open(info_hash, options, self.relay_as()).await?),
             None => None,
         };
         let (chat, room, handle) = chatting
@@ -320,6 +320,12 @@ impl Session {
         }
         drop(torrents);
         Ok(Torrent::new(info_hash, requests, reports, handle, Arc::clone(&self.inner)))
+    }
+
+    /// As whom the session's torrents are announced to native trackers.
+    fn relay_as(&self) -> RelayAs {
+        let context = &self.inner.context;
+        RelayAs { native: context.trackers.native().clone(), peer_id: context.peer_id, port: context.port }
     }
 
     /// The session that a handle keeps alive.

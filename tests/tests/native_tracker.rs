@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swarm_engine::source::load_metainfo;
+use swarm_engine::tracker::native::RelayNews;
 use swarm_engine::tracker::{Trackers, http, native};
 use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, PeerAddress, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
@@ -298,9 +299,12 @@ async fn peers_that_cannot_reach_each_other_talk_over_the_tracker() {
     assert!(matches!(say(1002).await, Err(TrackerError::Refused { .. })), "bob is not there yet");
     bob.start(&tracker.url(), 5).await;
     assert_eq!(say(1002).await, Ok(()));
-    let relayed = tokio::time::timeout(PATIENCE, heard.recv()).await.expect("a message").unwrap();
+    let mut next = async || tokio::time::timeout(PATIENCE, heard.recv()).await.expect("news").unwrap();
+    let RelayNews::Peers { tracker: of, peers } = next().await else { panic!("a message before its sender") };
+    assert_eq!((&of[..], peers), (&tracker.address.to_string()[..], vec![SocketAddr::from((ANYWHERE.0, 1001))]));
+    let RelayNews::Message(relayed) = next().await else { panic!("no message") };
     assert_eq!((relayed.from.port(), &relayed.data[..]), (1001, &b"hello"[..]));
-    assert_eq!(relayed.tracker, tracker.address.to_string());
+    assert_eq!(relayed.tracker, of);
     let elsewhere = ann.trackers.native().relay("native://127.0.0.1:1", ann.peer_id(), ann.port, message(1002)).await;
     assert!(matches!(elsewhere, Err(TrackerError::Unreachable(_))), "{elsewhere:?}");
 }

@@ -10,6 +10,7 @@ mod hand_over;
 mod handle;
 mod identity;
 mod meeting;
+mod relay;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use identity::{ChatFileError, load_or_make_identity, save_identity};
 pub use meeting::make_room;
 
 pub(crate) use handle::Requests;
+pub(crate) use relay::RelayAs;
 pub(crate) use task::{ChatInput, ChatOutput, ChatPort, Chatting, open};
 
 use std::net::IpAddr;

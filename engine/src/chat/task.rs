@@ -4,10 +4,13 @@ use super::ChatOptions;
 use super::book::{Change, ChatBook};
 use super::events;
 use super::handle::{ChatFailure, Request, Requests};
+use super::relay::{RelayAs, RelayWay};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use swarm_proto::chat::{ChatEvent, Output, PublicKey, Room, RoomConfig};
 use swarm_proto::id::{InfoHash, PeerKey};
@@ -27,12 +30,14 @@ const SAVE_AFTER: Duration = Duration::from_millis(500);
 /// What the torrent tells the room.
 #[derive(Debug)]
 pub(crate) enum ChatInput {
-    /// A neighbour takes chat messages.
-    Up(PeerKey, SocketAddr),
+    /// A neighbour takes chat messages, and connections at the second address.
+    Up(PeerKey, SocketAddr, Option<SocketAddr>),
     /// It is gone.
     Down(PeerKey),
     /// It has sent something.
     Payload(PeerKey, Bytes),
+    /// A dial has brought no connection.
+    Unreachable(SocketAddr),
     /// The torrent is about to stop.
     Goodbye,
 }
@@ -52,14 +57,21 @@ pub(crate) struct ChatPort {
     pub(crate) outputs: mpsc::Receiver<ChatOutput>,
     /// Neighbours that came or went while the queue was full: these must not be lost.
     backlog: Vec<ChatInput>,
+    /// Whether there are neighbours behind trackers.
+    relayed: Arc<AtomicBool>,
 }
 
 impl ChatPort {
+    /// Whether there are neighbours of whom the torrent knows nothing: those behind trackers.
+    pub(crate) fn has_relayed(&self) -> bool {
+        self.relayed.load(Ordering::Relaxed)
+    }
+
     /// Tells the room something, without waiting.
     pub(crate) fn tell(&mut self, input: ChatInput) {
         self.flush();
         if !self.backlog.is_empty() || self.inputs.capacity() == 0 {
-            if !matches!(input, ChatInput::Payload(..)) {
+            if !matches!(input, ChatInput::Payload(..) | ChatInput::Unreachable(_)) {
                 self.backlog.push(input);
             }
             return;
@@ -92,14 +104,18 @@ pub(crate) struct ChatTask {
     save_at: Option<Instant>,
     saving: Option<JoinHandle<()>>,
     addresses: HashMap<PeerKey, SocketAddr>,
+    relay: RelayWay,
+    relayed: Arc<AtomicBool>,
     inputs: mpsc::Receiver<ChatInput>,
     outputs: mpsc::Sender<ChatOutput>,
     requests: mpsc::Receiver<Request>,
     events: broadcast::Sender<ChatEvent>,
 }
 
-/// Makes the room of a torrent. Reads the list of known people.
-pub(crate) async fn open(room: InfoHash, options: &ChatOptions) -> Result<Chatting, ChatFailure> {
+/// Makes the room of a torrent, which native trackers know as this peer. Reads the list of known people.
+pub(crate) async fn open(room: InfoHash, options: &ChatOptions, own: RelayAs) -> Result<Chatting, ChatFailure> {
+    // Before the first announce, so that nobody of whom a tracker tells is missed.
+    let relay = RelayWay::new(own, room);
     let book = match options.book.clone() {
         Some(path) => spawn_blocking(move || ChatBook::open(&path)).await.map_err(|_| ChatFailure::Crashed)??.entries(),
         None => Vec::new(),
@@ -117,6 +133,7 @@ pub(crate) async fn open(room: InfoHash, options: &ChatOptions) -> Result<Chatti
     let (outputs, output_queue) = mpsc::channel(OUTPUTS);
     let (request_sender, requests) = mpsc::channel(REQUESTS);
     let events = events::channel();
+    let relayed = Arc::new(AtomicBool::new(false));
     let task = ChatTask {
         room,
         book: options.book.clone(),
@@ -124,12 +141,14 @@ pub(crate) async fn open(room: InfoHash, options: &ChatOptions) -> Result<Chatti
         save_at: None,
         saving: None,
         addresses: HashMap::new(),
+        relay,
+        relayed: Arc::clone(&relayed),
         inputs,
         outputs,
         requests,
         events: events.clone(),
     };
-    let port = ChatPort { inputs: input_sender, outputs: output_queue, backlog: Vec::new() };
+    let port = ChatPort { inputs: input_sender, outputs: output_queue, backlog: Vec::new(), relayed };
     let requests = Requests::new(request_sender, &events, options.identity.public(), options.addresses.clone());
     Ok(Chatting { port, requests, task })
 }
@@ -147,6 +166,10 @@ impl ChatTask {
                     Some(input) => self.take_input(input),
                     None => break,
                 },
+                step = self.relay.next() => {
+                    step.tell(&mut self.room, now());
+                    self.relayed.store(self.room.relayed_neighbours() > 0, Ordering::Relaxed);
+                }
                 Some(request) = self.requests.recv() => (request.0)(&mut self.room, now(), &self.addresses),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.room.handle_timeout(now());
@@ -165,15 +188,19 @@ impl ChatTask {
 
     fn take_input(&mut self, input: ChatInput) {
         match input {
-            ChatInput::Up(peer, address) => {
+            ChatInput::Up(peer, address, reachable) => {
                 self.addresses.insert(peer, address);
                 self.room.handle_connected(now(), peer);
+                if let Some(reachable) = reachable {
+                    self.room.handle_address(now(), peer, reachable);
+                }
             }
             ChatInput::Down(peer) => {
                 self.addresses.remove(&peer);
                 self.room.handle_closed(now(), peer);
             }
             ChatInput::Payload(peer, payload) => self.room.handle_payload(now(), peer, &payload),
+            ChatInput::Unreachable(address) => self.room.handle_unreachable(now(), address),
             ChatInput::Goodbye => self.room.leave(now()),
         }
         #[cfg(debug_assertions)]
@@ -188,6 +215,7 @@ impl ChatTask {
                 Output::Send { neighbour, payload } => {
                     ended |= self.outputs.send(ChatOutput::Send(neighbour, payload)).await.is_err();
                 }
+                Output::Relay { to, data } => self.relay.send(to, data),
                 Output::Close { neighbour } => {
                     ended |= self.outputs.send(ChatOutput::Close(neighbour)).await.is_err();
                 }

@@ -65,11 +65,18 @@ impl Driver {
         }
     }
 
-    pub(super) fn chat_up(&mut self, peer: PeerKey, address: SocketAddr) {
+    pub(super) fn chat_up(&mut self, peer: PeerKey, address: SocketAddr, reachable: Option<SocketAddr>) {
         if let Some(chat) = &mut self.connections.chat
             && chat.up.insert(peer)
         {
-            chat.port.tell(ChatInput::Up(peer, address));
+            chat.port.tell(ChatInput::Up(peer, address, reachable));
+        }
+    }
+
+    /// A dial has brought no connection: the room may have another way there.
+    pub(super) fn chat_unreachable(&mut self, address: SocketAddr) {
+        if let Some(chat) = &mut self.connections.chat {
+            chat.port.tell(ChatInput::Unreachable(address));
         }
     }
 
@@ -91,7 +98,7 @@ impl Driver {
     pub(super) fn says_goodbye(&mut self) -> bool {
         let Some(chat) = self.connections.chat.as_mut().filter(|_| self.stop_at.is_none()) else { return false };
         match chat.goodbye {
-            Goodbye::No if !chat.up.is_empty() => {
+            Goodbye::No if !chat.up.is_empty() || chat.port.has_relayed() => {
                 chat.port.tell(ChatInput::Goodbye);
                 chat.goodbye = Goodbye::Until(Instant::now() + GOODBYE);
                 true

@@ -122,6 +122,7 @@ impl Driver {
             Ok((_, Done::Dialled(address, Err(failure)))) => {
                 tracing::debug!(%address, %failure, "no connection");
                 self.swarm.handle_connect_failed(now(), address);
+                self.chat_unreachable(address);
             }
             Ok((_, Done::Announced(id, reply))) => self.swarm.handle_announced(now(), id, reply),
             Ok((_, Done::Resolved(source, addresses))) => {

@@ -55,7 +55,7 @@ impl Driver {
             Output::ForgetBlock { block } => self.assembly.forget_block(block),
             Output::Verify { piece, digests } => self.verify(piece, digests),
             Output::Announce(job) => self.announce(job),
-            Output::ChatUp { peer, address } => self.chat_up(peer, address),
+            Output::ChatUp { peer, address, reachable } => self.chat_up(peer, address, reachable),
             Output::Chat { peer, payload } => self.chat_came(peer, payload),
         }
     }

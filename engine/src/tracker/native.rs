@@ -15,7 +15,7 @@ mod wire;
 pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, scrape, unpublish};
 
 pub use people::{lookup_name, register_name, release_name, shut_down};
-pub use relay::RelayedMessage;
+pub use relay::{RelayNews, RelayedMessage};
 
 use link::{Command, Link, Outgoing, Target};
 use relay::Relays;
@@ -103,8 +103,9 @@ impl NativeTracker {
         timeout(RELAY_TIMEOUT, ask).await.unwrap_or(Err(TrackerError::TimedOut(RELAY_TIMEOUT)))
     }
 
-    /// What other peers of a torrent say over trackers from now on. One listener a torrent: the newest.
-    pub fn relayed(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayedMessage> {
+    /// Which other peers of a torrent trackers tell of, and what those say over them, from now on. One listener a torrent: the
+    /// newest.
+    pub fn relayed(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayNews> {
         self.relays.listen(info_hash)
     }
 

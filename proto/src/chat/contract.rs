@@ -4,7 +4,8 @@ use super::identity::{Identity, PublicKey};
 use crate::id::{InfoHash, PeerKey};
 use bytes::Bytes;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a room begins.
@@ -60,6 +61,14 @@ pub enum Output {
         /// What.
         payload: Bytes,
     },
+    /// Have a tracker hand this on to another of its peers, then call `handle_relay_done`; another comes only then, but for
+    /// the goodbyes of `leave`.
+    Relay {
+        /// To whom.
+        to: RelayPeer,
+        /// What: at most [`crate::limits::NATIVE_RELAYED_LENGTH`] bytes.
+        data: Bytes,
+    },
     /// The neighbour floods or lies: close its connection.
     Close {
         /// Which.
@@ -69,6 +78,31 @@ pub enum Output {
     Remember(BookEntry),
     /// What was kept of the key is of no use any more.
     Forget(PublicKey),
+}
+
+/// A peer as a native tracker tells of it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RelayPeer {
+    /// `HOST:PORT` of the tracker.
+    pub tracker: Arc<str>,
+    /// Where the peer takes connections, as the tracker knows it.
+    pub address: SocketAddr,
+}
+
+/// What asking a tracker to hand something on came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelayOutcome {
+    /// It was put with what waits for the peer.
+    HandedOn,
+    /// The tracker has no such peer that takes messages.
+    NoSuchPeer,
+    /// Too much at once, from us or for the peer.
+    TooFast {
+        /// The time after which the tracker takes it.
+        wait: Duration,
+    },
+    /// The tracker is not there.
+    Failed,
 }
 
 /// What is known of a person from one start to the next.
@@ -406,4 +440,8 @@ pub struct ChatStats {
     pub relayed_direct: u64,
     /// Frames of any kind that were sent.
     pub frames: u64,
+    /// Packets that a tracker has handed on to neighbours behind it.
+    pub relayed_packets: u64,
+    /// Frames for such neighbours that were dropped, for too much waited.
+    pub relay_dropped: u64,
 }

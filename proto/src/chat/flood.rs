@@ -12,6 +12,7 @@ use crate::id::PeerKey;
 use crate::limits;
 use bytes::Bytes;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,15 @@ pub(super) enum Way {
     Past,
     /// For one person, to be passed on so often.
     Route(u8),
+}
+
+/// Takes a few at random.
+pub(super) fn take_at_random(from: &mut Vec<PeerKey>, most: usize, random: &mut StdRng) -> Vec<PeerKey> {
+    let mut chosen = Vec::new();
+    while chosen.len() < most && !from.is_empty() {
+        chosen.push(from.swap_remove(random.random_range(0..from.len())));
+    }
+    chosen
 }
 
 impl Room {
@@ -190,15 +200,6 @@ impl Room {
     pub(super) fn lacking(&self, id: &MessageId, from: Option<PeerKey>) -> Vec<PeerKey> {
         let lacking = self.neighbours.iter().filter(|(key, state)| Some(**key) != from && !state.knows.contains(id));
         lacking.map(|(key, _)| *key).collect()
-    }
-
-    /// Takes a few at random.
-    pub(super) fn choose(&mut self, from: &mut Vec<PeerKey>) -> Vec<PeerKey> {
-        let mut chosen = Vec::new();
-        while chosen.len() < limits::CHAT_EAGER && !from.is_empty() {
-            chosen.push(from.swap_remove(self.random.random_range(0..from.len())));
-        }
-        chosen
     }
 
     /// Has neighbours told of a message soon.

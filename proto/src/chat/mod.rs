@@ -29,6 +29,7 @@ mod order;
 mod payload;
 mod people;
 mod presence;
+mod relay;
 mod requests;
 mod sync;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use people::People;
 use presence::Me;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay::{Relay, is_relayed};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use sync::Sync;
@@ -109,6 +111,7 @@ pub struct Room {
     sync: Sync,
     calls: Calls,
     own_rate: Bucket,
+    relay: Relay,
     /// Which neighbours have the latest messages of ours.
     heard: VecDeque<(MessageId, BTreeSet<PeerKey>)>,
     stats: ChatStats,
@@ -139,6 +142,7 @@ impl Room {
             sync: Sync::default(),
             calls: Calls::default(),
             own_rate: Bucket::new(OWN_RATE, now),
+            relay: Relay::new(now),
             heard: VecDeque::new(),
             stats: ChatStats::default(),
             random: StdRng::from_seed(seed),
@@ -156,7 +160,7 @@ impl Room {
         if self.left {
             return;
         }
-        self.neighbours.insert(neighbour, Neighbour::new(now));
+        self.neighbours.insert(neighbour, Neighbour::new(now, is_relayed(neighbour)));
         let presence = self.me.presence.clone();
         if let Some((id, message)) = presence {
             self.send_message(neighbour, id, Frame::Push { hops: limits::CHAT_HOPS, message });
@@ -170,6 +174,7 @@ impl Room {
         self.people.neighbour_left(neighbour);
         self.waiting.neighbour_left(neighbour);
         self.sync_ended(now, neighbour);
+        self.direct_left(now, neighbour);
     }
 
     /// A neighbour has sent this payload.
@@ -178,7 +183,7 @@ impl Room {
         if !state.frames.take(now) {
             self.stats.rate_limited += 1;
             if state.exceeds() {
-                self.outputs.push_back(Output::Close { neighbour });
+                self.close_neighbour(neighbour);
             }
             return;
         }
@@ -209,6 +214,7 @@ impl Room {
         self.check_sync(now);
         self.ask_for_wanted(now);
         self.drive_calls(now);
+        self.drive_relay(now);
     }
 
     /// When to call [`Room::handle_timeout`] unless another input comes first.
@@ -217,7 +223,7 @@ impl Room {
             return None;
         }
         let fixed = [Some(self.timers.refresh), Some(self.timers.sweep), Some(self.timers.gossip), self.timers.tell];
-        let others = [self.sync.deadline(), self.waiting.next_ask(), self.calls.next_due()];
+        let others = [self.sync.deadline(), self.waiting.next_ask(), self.calls.next_due(), self.relay.next_due()];
         fixed.into_iter().chain(others).flatten().min()
     }
 
@@ -276,6 +282,11 @@ impl Room {
         self.neighbours.len()
     }
 
+    /// Neighbours behind a tracker.
+    pub fn relayed_neighbours(&self) -> usize {
+        self.relay.up()
+    }
+
     /// The neighbour that somebody seems to be. Nobody has proven it: good for where to look first, and for nothing else.
     pub fn neighbour_of(&self, key: &PublicKey) -> Option<PeerKey> {
         self.neighbours.iter().find(|(_, state)| state.key == Some(*key)).map(|(peer, _)| *peer)
@@ -304,6 +315,9 @@ impl Room {
         for neighbour in self.neighbours.values() {
             assert!(neighbour.lazy.len() <= flood::LAZY, "{} ids to tell", neighbour.lazy.len());
         }
+        self.relay.check_invariants();
+        let relayed = self.neighbours.keys().filter(|key| is_relayed(**key)).count();
+        assert!(self.left || relayed >= self.relay.up(), "a link that is up is a neighbour");
         assert!(!self.left || self.neighbours.is_empty(), "neighbours of a room that was left");
     }
 
@@ -329,14 +343,20 @@ impl Room {
         if key == self.me.key {
             return self.myself();
         }
-        let direct = self.neighbours.values().any(|neighbour| neighbour.key == Some(key));
+        let mut connected = self.neighbours.iter().filter(|(at, _)| !is_relayed(**at));
+        let direct = connected.any(|(_, neighbour)| neighbour.key == Some(key));
         self.people.person(key, direct)
     }
 
     /// Sends a frame.
     fn send(&mut self, neighbour: PeerKey, frame: &Frame) {
         self.stats.frames += 1;
-        self.outputs.push_back(Output::Send { neighbour, payload: frame.encode() });
+        let payload = frame.encode();
+        if is_relayed(neighbour) {
+            self.send_relayed(neighbour, payload);
+        } else {
+            self.outputs.push_back(Output::Send { neighbour, payload });
+        }
     }
 
     /// Sends a whole message.
@@ -356,6 +376,14 @@ impl Room {
     /// Something came that no honest neighbour sends.
     fn blame(&mut self, neighbour: PeerKey) {
         if self.neighbours.get_mut(&neighbour).is_some_and(Neighbour::lies) {
+            self.close_neighbour(neighbour);
+        }
+    }
+
+    fn close_neighbour(&mut self, neighbour: PeerKey) {
+        if is_relayed(neighbour) {
+            self.condemn(neighbour);
+        } else {
             self.outputs.push_back(Output::Close { neighbour });
         }
     }

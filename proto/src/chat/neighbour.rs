@@ -18,6 +18,14 @@ const WANTS: Rate = Rate { burst: 1_024, milli_per_s: 32_000 };
 const EXCESS: u32 = 4_096;
 /// Forged or malformed messages, after which the connection ends: an honest neighbour passes on none.
 const FAULTS: u32 = 4;
+/// As [`FRAMES`], behind a tracker, which carries far less: two hundred presences and a history at once.
+const RELAYED_FRAMES: Rate = Rate { burst: 1_024, milli_per_s: 64_000 };
+/// As [`NEWCOMERS`], behind a tracker.
+const RELAYED_NEWCOMERS: Rate = Rate { burst: 256, milli_per_s: 200 };
+/// As [`ANSWERS`], behind a tracker.
+const RELAYED_ANSWERS: Rate = Rate { burst: 2, milli_per_s: 33 };
+/// As [`WANTS`], behind a tracker.
+const RELAYED_WANTS: Rate = Rate { burst: 256, milli_per_s: 8_000 };
 /// Ids that the neighbour is remembered to have.
 const KNOWN: usize = 512;
 
@@ -69,12 +77,17 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(now: Instant) -> Self {
+    /// One that is connected to us, or one behind a tracker.
+    pub(super) fn new(now: Instant, relayed: bool) -> Self {
+        let (frames, newcomers, answers, wants) = match relayed {
+            false => (FRAMES, NEWCOMERS, ANSWERS, WANTS),
+            true => (RELAYED_FRAMES, RELAYED_NEWCOMERS, RELAYED_ANSWERS, RELAYED_WANTS),
+        };
         Self {
-            frames: Bucket::new(FRAMES, now),
-            newcomers: Bucket::new(NEWCOMERS, now),
-            answers: Bucket::new(ANSWERS, now),
-            wants: Bucket::new(WANTS, now),
+            frames: Bucket::new(frames, now),
+            newcomers: Bucket::new(newcomers, now),
+            answers: Bucket::new(answers, now),
+            wants: Bucket::new(wants, now),
             knows: Recent::default(),
             sent_us: Recent::default(),
             lazy: Vec::new(),

@@ -84,6 +84,9 @@ impl Room {
         self.end_all_calls(now);
         self.publish_presence(now, false);
         self.tell_neighbours();
+        if let Some((_, presence)) = self.me.presence.clone() {
+            self.say_goodbye_over_trackers(&presence);
+        }
         self.left = true;
         self.neighbours.clear();
     }

@@ -6,8 +6,10 @@
 
 use super::contract::MessageId;
 use super::frame::Frame;
+use super::relay::is_relayed;
 use super::{Room, limits};
 use crate::id::PeerKey;
+use bytes::Bytes;
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// As long as we are so new, we take a neighbour's word for what was there before us.
 const NEWCOMER: Duration = Duration::from_secs(60);
+/// Presences, and bytes of messages, that somebody behind a tracker is given at once: what it lacks beyond that comes with the
+/// next round of presences, or when it is asked for.
+const RELAYED_PRESENCES: usize = 256;
+const RELAYED_GIFT: usize = 96 * 1024;
 /// What is given was received so long before the other entered the room, to be sure.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -34,6 +40,17 @@ impl Sync {
     pub(super) fn is_with(&self, neighbour: PeerKey) -> bool {
         self.current.is_some_and(|(current, _)| current == neighbour)
     }
+}
+
+/// Leaves the newest messages, of so many bytes together; what does not stay.
+fn all_but_newest(messages: &mut Vec<(MessageId, Bytes)>, most: usize) -> Vec<MessageId> {
+    let mut bytes = 0_usize;
+    let newest = messages.iter().rev().take_while(|(_, message)| {
+        bytes = bytes.saturating_add(message.len());
+        bytes <= most
+    });
+    let older = messages.len() - newest.count();
+    messages.drain(..older).map(|(id, _)| id).collect()
 }
 
 impl Room {
@@ -91,9 +108,13 @@ impl Room {
         let has: HashSet<MessageId> = ids.into_iter().collect();
         let presences = self.people.authors().filter_map(|(_, author)| author.presence.as_ref());
         let presences = presences.filter(|presence| presence.here && !has.contains(&presence.id));
-        let presences: Vec<_> = presences.map(|presence| (presence.id, presence.bytes.clone())).collect();
+        let (most_presences, most_bytes) =
+            if is_relayed(from) { (RELAYED_PRESENCES, RELAYED_GIFT) } else { (usize::MAX, usize::MAX) };
+        let presences = presences.take(most_presences).map(|presence| (presence.id, presence.bytes.clone()));
+        let presences: Vec<_> = presences.collect();
         let age = Duration::from_secs(u64::from(age_s)) + SLACK;
-        let (give, older) = self.history.lacking(now, &has, age);
+        let (mut give, mut older) = self.history.lacking(now, &has, age);
+        older.extend(all_but_newest(&mut give, most_bytes));
         for (id, message) in presences.into_iter().chain(give) {
             self.send_message(from, id, Frame::Past { message });
         }

@@ -5,5 +5,6 @@ mod calls;
 mod document;
 mod hostile;
 mod people;
+mod relay;
 mod soak;
 mod talk;

@@ -138,6 +138,8 @@ pub enum Output {
         peer: PeerKey,
         /// The other end of the socket.
         address: SocketAddr,
+        /// Where the peer takes connections, as far as it says.
+        reachable: Option<SocketAddr>,
     },
     /// A chat message came.
     Chat {

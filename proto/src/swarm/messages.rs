@@ -198,7 +198,8 @@ impl Swarm {
         peer.extension.told = true;
         if self.config.chat && before.chat.is_none() && handshake.ids.chat.is_some() && !peer.extension.chats {
             peer.extension.chats = true;
-            self.outputs.push_back(super::Output::ChatUp { peer: key, address: peer.address });
+            let (address, reachable) = (peer.address, peer.reachable_at());
+            self.outputs.push_back(super::Output::ChatUp { peer: key, address, reachable });
         }
         peer.extension.upload_only = handshake.upload_only;
         if handshake.client.is_some() {

@@ -280,6 +280,8 @@ impl Swarm {
 
     fn poll_announcer(&mut self, now: Instant) {
         let left = self.geometry.total_length() - self.have_bytes();
+        // In a room without files everybody would be a seed, and trackers tell seeds of leechers only.
+        let left = if self.config.chat && self.geometry.total_length() == 0 { 1 } else { left };
         let totals = Totals { uploaded: self.traffic.uploaded, downloaded: self.traffic.downloaded, left };
         let wanted = if self.peers.len() < self.config.max_peers { PEERS_WANTED } else { 0 };
         while let Some(job) = self.announcer.poll(now, &totals, wanted) {

@@ -303,6 +303,7 @@ impl Talk<'_> {
                 self.link.pause = FIRST_PAUSE;
                 let Command { announce, pushed, answer, .. } = command;
                 let torrent = Torrent { serve: Serve::from_announce(&announce), pushed };
+                self.link.relays.told(&self.link.target.authority, announce.info_hash, &serving.list.peers);
                 self.link.torrents.insert(announce.info_hash, torrent);
                 let mut reply = serving.into_announce_reply(self.external_ip);
                 reply.peers.retain(|peer| is_ours_to_dial(self.wire.reach(), peer.address));
@@ -353,6 +354,7 @@ impl Talk<'_> {
     /// Passes peers on to their torrent, as far as it has room; stops one that nobody listens for.
     fn push(&mut self, info_hash: InfoHash, peers: &[SocketAddr]) {
         let Some(torrent) = self.link.torrents.get(&info_hash) else { return };
+        self.link.relays.told(&self.link.target.authority, info_hash, peers);
         let reach = self.wire.reach();
         let dialled = peers.iter().filter(|&&address| is_ours_to_dial(reach, address));
         let peers: Vec<_> = dialled.map(|&address| PeerAddress { address, peer_id: None }).collect();

@@ -1,4 +1,4 @@
-//! Messages of other peers that a tracker relays, and who listens for them.
+//! What trackers tell of other peers to whoever relays messages: who is there, and what they have sent.
 
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -8,39 +8,65 @@ use swarm_proto::id::InfoHash;
 use swarm_proto::native::Relayed;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// Messages that wait for whoever listens; more are dropped.
+/// News that wait for whoever listens; more are dropped.
 const WAITING: usize = 256;
 
 /// A message that came over a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RelayedMessage {
     /// `HOST:PORT` of the tracker.
-    pub tracker: String,
+    pub tracker: Arc<str>,
     /// Where its sender takes connections, as the tracker knows it; by this it gets an answer.
     pub from: SocketAddr,
     /// Not to be trusted more than anything else that a peer says.
     pub data: Bytes,
 }
 
-/// Who listens for the messages of which torrent. Clones share it.
+/// What a tracker says of a torrent's other peers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RelayNews {
+    /// These are there, or were some time ago. Not all of them need take messages.
+    Peers {
+        /// `HOST:PORT` of the tracker.
+        tracker: Arc<str>,
+        /// By these they get messages.
+        peers: Vec<SocketAddr>,
+    },
+    /// One of them has sent this.
+    Message(RelayedMessage),
+}
+
+/// Who listens for the news of which torrent. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Relays(Arc<Mutex<HashMap<InfoHash, mpsc::Sender<RelayedMessage>>>>);
+pub(super) struct Relays(Arc<Mutex<HashMap<InfoHash, mpsc::Sender<RelayNews>>>>);
 
 impl Relays {
-    /// Messages of this torrent from now on; whoever listened before hears no more.
-    pub(super) fn listen(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayedMessage> {
+    /// News of this torrent from now on; whoever listened before hears no more.
+    pub(super) fn listen(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayNews> {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(info_hash, sender);
         receiver
     }
 
-    /// Never waits; what nobody listens for, or has no room for, is dropped.
+    /// A message came.
     pub(super) fn hand_on(&self, tracker: &str, message: Relayed) {
+        let relayed = RelayedMessage { tracker: tracker.into(), from: message.peer, data: message.data };
+        self.tell(message.info_hash, || RelayNews::Message(relayed));
+    }
+
+    /// A tracker has told of peers.
+    pub(super) fn told(&self, tracker: &str, info_hash: InfoHash, peers: &[SocketAddr]) {
+        if !peers.is_empty() {
+            self.tell(info_hash, || RelayNews::Peers { tracker: tracker.into(), peers: peers.to_vec() });
+        }
+    }
+
+    /// Never waits; what nobody listens for, or has no room for, is dropped.
+    fn tell(&self, info_hash: InfoHash, news: impl FnOnce() -> RelayNews) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(listener) = listeners.get(&message.info_hash) else { return };
-        let relayed = RelayedMessage { tracker: tracker.to_owned(), from: message.peer, data: message.data };
-        if let Err(TrySendError::Closed(_)) = listener.try_send(relayed) {
-            listeners.remove(&message.info_hash);
+        let Some(listener) = listeners.get(&info_hash) else { return };
+        if let Err(TrySendError::Closed(_)) = listener.try_send(news()) {
+            listeners.remove(&info_hash);
         }
     }
 }

@@ -11,6 +11,9 @@ pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 
 pub(super) type Filter = Box<dyn FnMut(usize, usize, &Bytes) -> bool>;
 
+/// What a tracker does with a message; `None` if it takes it, and loses it.
+pub(super) type Tracker = Box<dyn FnMut(usize, usize, &Bytes) -> Option<RelayOutcome>>;
+
 pub(super) struct Bench {
     pub(super) now: Instant,
     pub(super) rooms: Vec<Room>,
@@ -22,6 +25,12 @@ pub(super) struct Bench {
     pub(super) queue: VecDeque<(usize, usize, Bytes)>,
     /// What is lost on its way: `false` loses it.
     pub(super) filter: Option<Filter>,
+    /// What the tracker is to hand on.
+    pub(super) relayed: VecDeque<(usize, RelayPeer, Bytes)>,
+    /// What it does, if that is not to hand everything on.
+    pub(super) tracker: Option<Tracker>,
+    /// Packets that the tracker was given.
+    pub(super) packets: usize,
 }
 
 pub(super) fn identity(at: usize) -> Identity {
@@ -34,6 +43,12 @@ pub(super) fn key(at: usize) -> PublicKey {
 
 pub(super) fn peer(at: usize) -> PeerKey {
     PeerKey(at as u64)
+}
+
+/// Somebody as the tracker tells of it.
+pub(super) fn at_tracker(at: usize) -> RelayPeer {
+    let port = u16::try_from(at + 1).unwrap();
+    RelayPeer { tracker: "tracker:1".into(), address: ([10, 0, 0, 1], port).into() }
 }
 
 fn config(at: usize, name: &str) -> RoomConfig {
@@ -53,6 +68,9 @@ impl Bench {
             closed: Vec::new(),
             queue: VecDeque::new(),
             filter: None,
+            relayed: VecDeque::new(),
+            tracker: None,
+            packets: 0,
         };
         for at in 0..people {
             bench.enter(config(at, &format!("p{at}")));
@@ -112,6 +130,7 @@ impl Bench {
                             self.queue.push_back((at, to, payload));
                         }
                     }
+                    Output::Relay { to, data } => self.relayed.push_back((at, to, data)),
                     Output::Close { neighbour } => self.closed.push((at, usize::try_from(neighbour.0).unwrap())),
                     other => self.remembered[at].push(other),
                 }
@@ -127,9 +146,15 @@ impl Bench {
     pub(super) fn settle(&mut self) {
         self.collect();
         let mut delivered = 0;
-        while let Some((from, to, payload)) = self.queue.pop_front() {
-            if self.filter.as_mut().is_none_or(|filter| filter(from, to, &payload)) {
-                self.rooms[to].handle_payload(self.now, peer(from), &payload);
+        loop {
+            if let Some((from, to, payload)) = self.queue.pop_front() {
+                if self.filter.as_mut().is_none_or(|filter| filter(from, to, &payload)) {
+                    self.rooms[to].handle_payload(self.now, peer(from), &payload);
+                }
+            } else if let Some((from, to, data)) = self.relayed.pop_front() {
+                self.hand_on(from, &to, &data);
+            } else {
+                break;
             }
             self.collect();
             delivered += 1;
@@ -137,9 +162,33 @@ impl Bench {
         }
     }
 
+    /// The tracker hands something on.
+    fn hand_on(&mut self, from: usize, to: &RelayPeer, data: &Bytes) {
+        assert!((1..=crate::limits::NATIVE_RELAYED_LENGTH).contains(&data.len()));
+        self.packets += 1;
+        let at = usize::from(to.address.port()) - 1;
+        let answer = self.tracker.as_mut().map_or(Some(RelayOutcome::HandedOn), |tracker| tracker(from, at, data));
+        if answer == Some(RelayOutcome::HandedOn) {
+            self.rooms[at].handle_relayed(self.now, &at_tracker(from), data);
+        }
+        self.rooms[from].handle_relay_done(self.now, answer.unwrap_or(RelayOutcome::HandedOn));
+    }
+
+    /// The tracker tells each of these of the others.
+    pub(super) fn announce(&mut self, people: &[usize]) {
+        for at in people {
+            let others = people.iter().filter(|other| *other != at).map(|at| at_tracker(*at).address);
+            self.rooms[*at].handle_peers(self.now, &"tracker:1".into(), &others.collect::<Vec<_>>());
+        }
+    }
+
     /// Lets so many seconds pass.
     pub(super) fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.run_ms(seconds * 1_000);
+    }
+
+    pub(super) fn run_ms(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
         self.settle();
         let mut steps = 0;
         while let Some(next) = self.rooms.iter().filter_map(Room::poll_timeout).min().filter(|next| *next <= end) {

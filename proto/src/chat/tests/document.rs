@@ -5,6 +5,7 @@ use crate::chat::craft::{self, Head};
 use crate::chat::identity::Identity;
 use crate::chat::noise::{self, Binding};
 use crate::chat::payload::{Kind, Payload, Reason, encode_offer, parse_offer};
+use crate::chat::relay::packet::{Packet, Part};
 use crate::chat::{envelope::Envelope, frame};
 use crate::id::InfoHash;
 use ::bytes::Bytes;
@@ -44,6 +45,12 @@ fn the_examples_of_the_document_are_what_is_sent() {
         port: 6_881,
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
     };
+    let know = craft::know(vec![id]);
+    let parts = vec![
+        Part { goes_on: false, more: false, bytes: know.clone() },
+        Part { goes_on: false, more: true, bytes: know.slice(..1) },
+        Part { goes_on: true, more: false, bytes: know.slice(1..) },
+    ];
     let expected: BTreeMap<&str, Vec<u8>> = [
         ("say", say.to_vec()),
         ("presence", presence.to_vec()),
@@ -53,6 +60,9 @@ fn the_examples_of_the_document_are_what_is_sent() {
         ("request", Payload::Request { id: request, kind: Kind::Call, handshake: handshake.clone() }.encode()),
         ("decline", Payload::Decline { id: request, reason: Reason::Declined }.encode()),
         ("offer", encode_offer(&offer)),
+        ("hello", Packet::Hello { mine: [6; 8] }.encode().to_vec()),
+        ("welcome", Packet::Welcome { yours: [6; 8], mine: [8; 8] }.encode().to_vec()),
+        ("packet", Packet::Frames { yours: [8; 8], number: 0, parts }.encode().to_vec()),
     ]
     .into();
     let expected: BTreeMap<String, String> = expected.iter().map(|(name, it)| ((*name).to_owned(), hex(it))).collect();

@@ -41,7 +41,7 @@ fn chat_is_announced_and_taken_only_where_we_chat() {
     bench.swarm.send_chat(bench.now, peer, "too early".into());
     assert_eq!(bench.outputs(), []);
     let address = SocketAddr::from(([10, 0, 0, 1], 6881));
-    assert_eq!(bench.say(peer, hello(Some(5))), [Output::ChatUp { peer, address }]);
+    assert_eq!(bench.say(peer, hello(Some(5))), [Output::ChatUp { peer, address, reachable: None }]);
     assert_eq!(bench.say(peer, hello(Some(6))), [], "once is enough");
     assert_eq!(bench.say(peer, Message::Extended(2, "hi".into())), [Output::Chat { peer, payload: "hi".into() }]);
     bench.swarm.send_chat(bench.now, peer, "hi yourself".into());
