@@ -17,7 +17,6 @@ mod contract;
 pub mod craft;
 mod direct;
 mod envelope;
-mod find;
 mod flood;
 mod frame;
 mod history;
@@ -37,7 +36,6 @@ mod tests;
 mod text;
 
 pub use contract::*;
-pub use find::{FindError, find_person};
 pub use identity::{Identity, PublicKey};
 
 use crate::id::{InfoHash, PeerKey};
