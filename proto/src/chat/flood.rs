@@ -6,7 +6,7 @@
 use super::contract::MessageId;
 use super::envelope::{Body, Envelope, Unverified};
 use super::frame::Frame;
-use super::people::Kind;
+use super::people::{Kind, Why};
 use super::{ChatEvent, Room};
 use crate::id::PeerKey;
 use crate::limits;
@@ -147,7 +147,12 @@ impl Room {
         if author == self.me.key {
             self.me.was_used(sequence);
         }
-        match self.people.author_mut(&author).map(|known| known.charge(now, kind, way == Way::Past)) {
+        let why = match way {
+            Way::Past if self.sync.is_with(from) => Why::Gift,
+            Way::Past => Why::Asked,
+            Way::Push(_) | Way::Route(_) => Why::News,
+        };
+        match self.people.author_mut(&author).map(|known| known.charge(now, kind, why)) {
             Some(Ok(())) => {}
             Some(Err(muted)) => {
                 self.stats.rate_limited += 1;

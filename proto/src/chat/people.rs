@@ -13,8 +13,11 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages to the room: what a fast talker says with pasted lines. We hold ourselves to a third of it at once.
-const SAYS: Rate = Rate { burst: 96, milli_per_s: 1_200 };
+/// Messages to the room: what a fast talker says with pasted lines, to which we hold ourselves, and a third more for what
+/// comes late and at once. Nobody can be given less for being new: to a newcomer everybody is.
+const SAYS: Rate = Rate { burst: 40, milli_per_s: 1_200 };
+/// The same of a history that we have asked for: it was said over a longer time.
+const GIFTS: Rate = Rate { burst: 96, milli_per_s: 1_200 };
 /// Notices: one each two minutes, and some changes of name.
 const NOTICES: Rate = Rate { burst: 16, milli_per_s: 100 };
 /// Messages to one person: those of a call, their acknowledgements, and the metainfo of an offer.
@@ -44,6 +47,7 @@ pub(super) struct Author {
     pub(super) floor: u64,
     pub(super) floor_direct: u64,
     says: Bucket,
+    gifts: Bucket,
     notices: Bucket,
     directs: Bucket,
     pub(super) requests: Bucket,
@@ -64,6 +68,17 @@ pub(super) enum Kind {
     Say,
     Notice,
     Direct,
+}
+
+/// Why a message came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// By itself.
+    News,
+    /// We have asked for this one.
+    Asked,
+    /// We have asked for all that we lack.
+    Gift,
 }
 
 /// What a name turned out to be.
@@ -266,6 +281,7 @@ impl Author {
             floor: 0,
             floor_direct: 0,
             says: Bucket::new(SAYS, now),
+            gifts: Bucket::new(GIFTS, now),
             notices: Bucket::new(NOTICES, now),
             directs: Bucket::new(DIRECTS, now),
             requests: Bucket::new(REQUESTS, now),
@@ -292,17 +308,18 @@ impl Author {
 
     /// Counts a message against its rate. `Err(true)` if that was one too many, and the author is muted from now on. What
     /// we asked for ourselves may come faster than it was said, and is only refused.
-    pub(super) fn charge(&mut self, now: Instant, kind: Kind, asked_for: bool) -> Result<(), bool> {
+    pub(super) fn charge(&mut self, now: Instant, kind: Kind, why: Why) -> Result<(), bool> {
         self.heard = now;
-        let bucket = match kind {
-            Kind::Say => &mut self.says,
-            Kind::Notice => &mut self.notices,
-            Kind::Direct => &mut self.directs,
+        let bucket = match (kind, why) {
+            (Kind::Say, Why::Gift) => &mut self.gifts,
+            (Kind::Say, _) => &mut self.says,
+            (Kind::Notice, _) => &mut self.notices,
+            (Kind::Direct, _) => &mut self.directs,
         };
         if bucket.take(now) {
             return Ok(());
         }
-        if asked_for {
+        if why != Why::News {
             return Err(false);
         }
         self.refused += 1;
