@@ -191,11 +191,8 @@ fn a_private_tracker_asks_for_a_key() {
     let native = &urls[1];
     place.run(&format!("ls {native}")).failed(6, "this tracker is private");
     place.run(&format!("ls {native}/open")).failed(6, "unknown key");
-    transfer(
-        &place,
-        &format!("{native}/open-wide"),
-        &format!("{}/open-wide/announce", urls[0].trim_end_matches("/announce")),
-    );
+    // Our own client asks nothing but /announce of HTTP trackers on this machine, so that one is not asked with a key here.
+    transfer(&place, &format!("{native}/open-wide"), &format!("{native}/open-wide/"));
     // A file from a catalogue: its tracker is asked by the same key, whatever stands in the metainfo.
     place.run(&format!("publish in.bin.meta {native}/open-wide/")).good();
     assert!(place.run(&format!("ls {native}/open-wide")).good().contains("in.bin"));
