@@ -148,8 +148,8 @@ pub(crate) struct ServiceArguments {
     #[arg(long, value_name = "N")]
     pub(crate) max_peers: Option<usize>,
 
-    /// Time between two announces of a peer, such as 30m; by default 5m.
-    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    /// Time between two announces of a peer, such as 30m; by default 5m, at most 4h.
+    #[arg(long, value_name = "TIME", value_parser = values::announce_interval)]
     pub(crate) interval: Option<Duration>,
 
     /// Track the torrents whose info hashes stand in this file, one a line, and no others. This file, and

@@ -7,6 +7,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Seconds between two announces of a peer at most. A tracker forgets whoever was silent for nine hours, and a peer that could
+/// not announce once shall not be forgotten.
+const LONGEST_INTERVAL_S: u64 = 4 * 3_600;
+
 /// How long pieces shall be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PieceLength {
@@ -104,6 +108,13 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     usable.then_some(interval).ok_or_else(|| "an interval of 0 would mean without a pause".to_owned())
 }
 
+/// An [`interval`] between two announces of a peer, four hours at most.
+pub(crate) fn announce_interval(text: &str) -> Result<Duration, String> {
+    let interval = interval(text)?;
+    let kept = interval.as_secs() <= LONGEST_INTERVAL_S;
+    kept.then_some(interval).ok_or_else(|| "peers are forgotten that announce less often than every 4h".to_owned())
+}
+
 /// `auto`, or a power of two between 16 KiB and 16 MiB.
 pub(crate) fn piece_length(text: &str) -> Result<PieceLength, String> {
     if text.eq_ignore_ascii_case("auto") {
@@ -184,6 +195,8 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
         assert!(interval("0s").is_err() && interval("1s").is_ok());
+        assert!(announce_interval("4h").is_ok() && announce_interval("0").is_err());
+        assert!(announce_interval("4h1s").is_err() && announce_interval("18446744073709551615").is_err());
         for bad in ["", "h", "1x", "1h30", "-5", "99999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -14,7 +14,7 @@ mod share;
 mod shell;
 mod show;
 mod source;
-mod tracker;
+pub(crate) mod tracker;
 mod transfer;
 mod verify;
 

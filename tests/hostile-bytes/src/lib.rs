@@ -5,6 +5,7 @@
 
 mod bencode;
 mod chat;
+mod config;
 mod files;
 mod http;
 mod input;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use bencode::bencode;
 pub use chat::{chat_frames, chat_room};
+pub use config::tracker_config;
 pub use files::{layout, metainfo, paths};
 pub use http::{HttpAnswer, http_connection, http_ways_agree};
 pub use records::{resume_record, state_files};
@@ -52,6 +54,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("resume_record", resume_record),
     ("state_files", state_files),
     ("swarm", swarm),
+    ("tracker_config", tracker_config),
     ("tracker_store", tracker_store),
     ("udp_tracker", udp_tracker),
 ];

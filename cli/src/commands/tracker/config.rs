@@ -15,7 +15,7 @@ use toml::{Table, Value};
 /// The subcommand.
 const NAME: &str = "tracker";
 /// What makes sense only when typed.
-const NOT_IN_A_FILE: [&str; 4] = ["config", "help", "version", "verbose"];
+pub(super) const NOT_IN_A_FILE: [&str; 4] = ["config", "help", "version", "verbose"];
 /// Bytes of a file at most: a thousand times what one takes.
 const LONGEST: u64 = 1 << 20;
 
@@ -24,9 +24,14 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// The file cannot be read, is no TOML, has a key that is no option, or a value that its option does not take.
 pub(super) fn with_file(typed: &[OsString], path: &Path) -> Result<TrackerArguments, Failure> {
-    let wrong = |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
     let text =
         read(path).map_err(|error| Failure::new(Exit::Disk, format!("cannot read {}: {error}", path.display())))?;
+    with_text(typed, path, &text)
+}
+
+/// The same where this is what stands in the file at `path`.
+pub(super) fn with_text(typed: &[OsString], path: &Path, text: &str) -> Result<TrackerArguments, Failure> {
+    let wrong = |problem: String| Failure::new(Exit::Usage, format!("{}: {problem}", path.display()));
     let table: Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string().trim_end().to_owned()))?;
 
     let mut definition = Arguments::command();

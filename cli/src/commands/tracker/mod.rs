@@ -22,6 +22,7 @@ use reload::Reload;
 use std::ffi::OsString;
 use std::io::{IsTerminal, stdin, stdout};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use swarm_tracker_core::{Maintenance, Store, StoreConfig};
@@ -33,6 +34,9 @@ use tokio::sync::{mpsc, watch};
 
 /// Lines typed ahead.
 const TYPED: usize = 16;
+
+/// Options by name, each as text to compare.
+type Named = Vec<(&'static str, String)>;
 
 /// The dialects to serve, each where it listens.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +102,16 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
     // Saves the state.
     drop(maintenance);
     outcome.map(|()| Exit::Done)
+}
+
+/// Every option and the store's, where this was typed and `text` stands in the file at `path`.
+///
+/// # Errors
+/// One of the two has a fault.
+pub(crate) fn options(typed: &[OsString], path: &Path, text: &str) -> Result<(Named, StoreConfig), Failure> {
+    let arguments = config::with_text(typed, path, text)?;
+    let named = reload::fixed(&arguments).into_iter().chain(reload::adjustable(&arguments));
+    Ok((named.collect(), settings::store(asked_for(&arguments).1)))
 }
 
 /// The words of the command line.

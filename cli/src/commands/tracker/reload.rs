@@ -3,7 +3,7 @@
 //! What has a fault stays as it was, and the log says so. Owns the comparison between what was and what is wanted: options
 //! that mean something only at the start are named, and left.
 
-use super::{config, settings, typed};
+use super::{Named, config, settings, typed};
 use crate::args::tracker::TrackerArguments;
 use crate::exit::Failure;
 use crate::signals::Stop;
@@ -17,7 +17,7 @@ pub(super) struct Reload {
     /// The file of the options, if there is one.
     pub(super) config: Option<PathBuf>,
     /// The options of the start.
-    pub(super) begun: Vec<(&'static str, String)>,
+    pub(super) begun: Named,
     pub(super) store: Arc<Store>,
     /// Whose certificates are read again.
     pub(super) http: Option<HttpHandle>,
@@ -32,8 +32,8 @@ impl Drop for Reloading {
     }
 }
 
-/// The options that count at the start only, each as text to compare.
-pub(super) fn fixed(arguments: &TrackerArguments) -> Vec<(&'static str, String)> {
+/// The options that count at the start only.
+pub(super) fn fixed(arguments: &TrackerArguments) -> Named {
     let TrackerArguments { http, udp, native, tls, proxies, datagrams, service, .. } = arguments;
     vec![
         ("http", format!("{http:?}")),
@@ -46,7 +46,18 @@ pub(super) fn fixed(arguments: &TrackerArguments) -> Vec<(&'static str, String)>
         ("user", format!("{:?}", service.user)),
         ("allow, deny or keys", format!("{:?}", (&service.allow, &service.deny, &service.keys))),
         ("store", format!("{:?}", service.store)),
+        ("admin-token-file", format!("{:?}", service.admin_token_file)),
         ("log-json", format!("{:?}", service.log_json)),
+    ]
+}
+
+/// The options that count at once.
+pub(super) fn adjustable(arguments: &TrackerArguments) -> Named {
+    let service = &arguments.service;
+    vec![
+        ("max-torrents", format!("{:?}", service.max_torrents)),
+        ("max-peers", format!("{:?}", service.max_peers)),
+        ("interval", format!("{:?}", service.interval)),
     ]
 }
 
@@ -93,6 +104,30 @@ impl Reload {
         let Some(http) = &self.http else { return };
         if let Err(error) = http.reload_certificates() {
             tracing::error!(%error, "the certificates stay as they are");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_of_a_file_is_either_fixed_or_taken_over() {
+        let file = std::path::Path::new("FILE");
+        let arguments = config::with_text(&["swarm".into(), "tracker".into()], file, "http = ':1'").unwrap();
+        let named: Vec<_> = fixed(&arguments).into_iter().chain(adjustable(&arguments)).map(|(name, _)| name).collect();
+        let named: Vec<&str> =
+            named.iter().flat_map(|names| names.split([',', ' '])).filter(|it| *it != "or").collect();
+        let mut definition = Arguments::command();
+        definition.build();
+        let options = definition.find_subcommand("tracker").unwrap().get_arguments().filter_map(|it| it.get_long());
+        let options: Vec<&str> = options.filter(|name| !config::NOT_IN_A_FILE.contains(name)).collect();
+        assert!(options.len() > 15, "{options:?}");
+        for option in options {
+            assert_eq!(named.iter().filter(|name| **name == option).count(), 1, "{option}");
         }
     }
 }
