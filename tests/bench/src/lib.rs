@@ -1,19 +1,13 @@
 //! What the programs that load a tracker have in common: options as `name=value`, times, and what a process uses.
 
+pub mod options;
+
 use anyhow::{Context, Result};
 use std::fs;
 use std::time::Duration;
 
 /// The kernel's clock ticks in a second, in which processor time is told.
 const TICKS: f64 = 100.0;
-
-/// The words of a command line as names and values.
-///
-/// # Errors
-/// A word without `=`.
-pub fn pairs(words: &[String]) -> impl Iterator<Item = Result<(&str, &str)>> {
-    words.iter().map(|word| word.split_once('=').with_context(|| format!("{word}: not NAME=VALUE")))
-}
 
 /// How often which time was measured, each microsecond for itself, up to a longest one that stands for all above it.
 #[derive(Clone, Debug)]
@@ -50,6 +44,25 @@ impl Times {
             seen > rank
         });
         within.unwrap_or_default()
+    }
+}
+
+/// Random numbers that are the same in every run, and cost next to nothing (xorshift).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Those of one thread of many.
+    pub fn new(thread: u32) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ u64::from(thread) << 32)
+    }
+
+    /// A number below `count`.
+    pub fn below(&mut self, count: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (((self.0 >> 32) * u64::from(count)) >> 32) as u32
     }
 }
 

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use swarm_bench::{Times, pairs};
+use swarm_bench::{Times, options};
 use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
@@ -137,16 +137,9 @@ fn measure(address: SocketAddr, what: &str, times: u32, mut work: impl FnMut() -
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let (address, rest) = words.split_first().context("catalogue_load ADDRESS:PORT [NAME=VALUE …]")?;
-    let (address, mut names, mut searches) = (address.parse::<SocketAddr>()?, 100_000, 20);
-    for pair in pairs(rest) {
-        match pair? {
-            ("names", value) => names = value.parse()?,
-            ("searches", value) => searches = value.parse()?,
-            (name, _) => bail!("{name}: no such option"),
-        }
-    }
+    let (address, words) = options::command_line("catalogue_load")?;
+    let (mut names, mut searches) = (100_000, 20);
+    options::read(&words, &mut [("names", &mut names), ("searches", &mut searches)])?;
     let began = Instant::now();
     for first in (0..names).step_by(FROM_ONE_ADDRESS as usize) {
         let mut asker = Asker::connect(address, first / FROM_ONE_ADDRESS)?;

@@ -16,7 +16,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
-use swarm_bench::{Times, pairs, processor_time};
+use swarm_bench::options::{self, Value};
+use swarm_bench::{Random, Times, processor_time};
 use swarm_proto::announce::TrackerError;
 use swarm_proto::announce::http::parse_reply;
 
@@ -66,22 +67,19 @@ impl Options {
             seconds: 10,
             pid: 0,
         };
-        for pair in pairs(words) {
-            let (name, value) = pair?;
-            match name {
-                "torrents" => options.torrents = value.parse()?,
-                "peers" => options.peers = value.parse()?,
-                "want" => options.want = value.parse()?,
-                "threads" => options.threads = value.parse()?,
-                "connections" => options.connections = value.parse()?,
-                "new" => options.new = value.parse()?,
-                "path" => options.path = value.into(),
-                "warm" => options.warm = value.parse()?,
-                "seconds" => options.seconds = value.parse()?,
-                "pid" => options.pid = value.parse()?,
-                _ => bail!("{name}: no such option"),
-            }
-        }
+        let places: &mut [(&str, &mut dyn Value)] = &mut [
+            ("torrents", &mut options.torrents),
+            ("peers", &mut options.peers),
+            ("want", &mut options.want),
+            ("threads", &mut options.threads),
+            ("connections", &mut options.connections),
+            ("new", &mut options.new),
+            ("path", &mut options.path),
+            ("warm", &mut options.warm),
+            ("seconds", &mut options.seconds),
+            ("pid", &mut options.pid),
+        ];
+        options::read(words, places)?;
         ensure!(options.torrents > 0 && options.peers > 0 && options.connections > 0, "0 of what is needed");
         Ok(options)
     }
@@ -112,15 +110,14 @@ struct Load {
     options: Options,
     epoll: OwnedFd,
     connections: Vec<Connection>,
-    random: u64,
+    random: Random,
     request: String,
     tally: Tally,
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let (address, rest) = words.split_first().context("http_load ADDRESS:PORT [NAME=VALUE …]")?;
-    let (address, options) = (address.parse::<SocketAddr>()?, Options::read(rest)?);
+    let (address, words) = options::command_line("http_load")?;
+    let options = Options::read(&words)?;
     let threads: Vec<_> = (0..options.threads)
         .map(|number| {
             let options = options.clone();
@@ -180,7 +177,7 @@ impl Load {
             options,
             epoll,
             connections: Vec::new(),
-            random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 32,
+            random: Random::new(number),
             request: String::new(),
             tally: Tally::new(),
         })
@@ -242,7 +239,7 @@ impl Load {
     }
 
     fn ask(&mut self, index: usize) -> Result<()> {
-        let (hash, peer) = (self.below(self.options.torrents), self.below(self.options.peers.into()));
+        let (hash, peer) = (self.random.below(self.options.torrents), self.random.below(self.options.peers.into()));
         self.request.clear();
         let Options { path, want, new, .. } = &self.options;
         write!(
@@ -303,14 +300,6 @@ impl Load {
             self.reconnect(index)?;
         }
         self.ask(index)
-    }
-
-    /// A number below `count` (xorshift).
-    fn below(&mut self, count: u32) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (((self.random >> 32) * u64::from(count)) >> 32) as u32
     }
 }
 

@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use swarm_bench::{Times, pairs, processor_time, resident};
+use swarm_bench::options::{self, Value};
+use swarm_bench::{Random, Times, processor_time, resident};
 use swarm_proto::announce::AnnounceEvent;
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
@@ -54,18 +55,15 @@ struct Options {
 impl Options {
     fn read(words: &[String]) -> Result<Self> {
         let mut options = Self { connections: 10_000, torrents: 1_000, rate: 2_000, seconds: 10, reconnect: 0, pid: 0 };
-        for pair in pairs(words) {
-            let (name, value) = pair?;
-            match name {
-                "connections" => options.connections = value.parse()?,
-                "torrents" => options.torrents = value.parse()?,
-                "rate" => options.rate = value.parse()?,
-                "seconds" => options.seconds = value.parse()?,
-                "reconnect" => options.reconnect = value.parse()?,
-                "pid" => options.pid = value.parse()?,
-                _ => bail!("{name}: no such option"),
-            }
-        }
+        let places: &mut [(&str, &mut dyn Value)] = &mut [
+            ("connections", &mut options.connections),
+            ("torrents", &mut options.torrents),
+            ("rate", &mut options.rate),
+            ("seconds", &mut options.seconds),
+            ("reconnect", &mut options.reconnect),
+            ("pid", &mut options.pid),
+        ];
+        options::read(words, places)?;
         let most = usize::from(u16::MAX - FIRST_PORT);
         ensure!((2..=most).contains(&options.connections), "2 to {most} connections: each has a port of its own");
         ensure!((1..=options.connections).contains(&options.torrents), "1 to {} torrents", options.connections);
@@ -113,16 +111,15 @@ struct Load {
     peers: Vec<Peer>,
     torrents: Vec<Torrent>,
     outside: VecDeque<usize>,
-    random: u64,
+    random: Random,
     tally: Tally,
     /// Joins before this do not count: the connections were being made.
     counted_from: Option<Instant>,
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let (address, rest) = words.split_first().context("native_load ADDRESS:PORT [NAME=VALUE …]")?;
-    let (address, options) = (address.parse::<SocketAddr>()?, Options::read(rest)?);
+    let (address, words) = options::command_line("native_load")?;
+    let options = Options::read(&words)?;
     let empty = resident(options.pid)?;
     let mut load = Load::new(address, options)?;
     load.stand()?;
@@ -145,7 +142,7 @@ impl Load {
             peers: (0..options.connections).map(peer).collect(),
             torrents: (0..options.torrents).map(|_| Torrent::default()).collect(),
             outside: VecDeque::new(),
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: Random::new(0),
             tally: Tally {
                 joins: 0,
                 due: 0,
@@ -255,7 +252,7 @@ impl Load {
 
     fn leave_one(&mut self) -> Result<()> {
         let index = loop {
-            let index = self.below(self.peers.len());
+            let index = self.random.below(self.peers.len() as u32) as usize;
             if self.peers[index].joined.is_some() && self.peers[index].answered {
                 break index;
             }
@@ -353,14 +350,6 @@ impl Load {
                 self.tally.pushes.add(now - joined);
             }
         }
-    }
-
-    /// A number below `count` (xorshift).
-    fn below(&mut self, count: usize) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (((self.random >> 32) * count as u64) >> 32) as usize
     }
 
     fn report(&self, used: f64, [empty, standing, after]: [u64; 3]) {

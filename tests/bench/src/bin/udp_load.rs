@@ -5,7 +5,7 @@
 //! announces. What gets no answer within half a second is asked anew and counted as lost. With `pid`, the processor time
 //! of the tracker goes into the report.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use std::io::{IoSlice, IoSliceMut};
@@ -13,7 +13,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
-use swarm_bench::{Times, pairs, processor_time};
+use swarm_bench::options::{self, Value};
+use swarm_bench::{Random, Times, processor_time};
 use swarm_proto::announce::udp::{ConnectionId, Family, Reply, TransactionId, announce_request, connect_request};
 use swarm_proto::announce::{Announce, AnnounceEvent};
 use swarm_proto::id::{InfoHash, PeerId};
@@ -48,19 +49,16 @@ impl Options {
     fn read(words: &[String]) -> Result<Self> {
         let mut options =
             Self { torrents: 100_000, peers: 1_000, want: 30, threads: 2, window: 128, seconds: 10, pid: 0 };
-        for pair in pairs(words) {
-            let (name, value) = pair?;
-            match name {
-                "torrents" => options.torrents = value.parse()?,
-                "peers" => options.peers = value.parse()?,
-                "want" => options.want = value.parse()?,
-                "threads" => options.threads = value.parse()?,
-                "window" => options.window = value.parse()?,
-                "seconds" => options.seconds = value.parse()?,
-                "pid" => options.pid = value.parse()?,
-                _ => bail!("{name}: no such option"),
-            }
-        }
+        let places: &mut [(&str, &mut dyn Value)] = &mut [
+            ("torrents", &mut options.torrents),
+            ("peers", &mut options.peers),
+            ("want", &mut options.want),
+            ("threads", &mut options.threads),
+            ("window", &mut options.window),
+            ("seconds", &mut options.seconds),
+            ("pid", &mut options.pid),
+        ];
+        options::read(words, places)?;
         ensure!(options.torrents > 0 && options.peers > 0 && options.window > 0, "0 of what is needed");
         Ok(options)
     }
@@ -94,14 +92,13 @@ struct Load {
     options: Options,
     slots: Vec<Slot>,
     outgoing: Vec<Vec<u8>>,
-    random: u64,
+    random: Random,
     tally: Tally,
 }
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let (address, rest) = words.split_first().context("udp_load ADDRESS:PORT [NAME=VALUE …]")?;
-    let (address, options) = (address.parse::<SocketAddr>()?, Options::read(rest)?);
+    let (address, words) = options::command_line("udp_load")?;
+    let options = Options::read(&words)?;
     let (began, used) = (Instant::now(), processor_time(options.pid)?);
     let threads: Vec<_> =
         (0..options.threads).map(|n| thread::spawn(move || Load::new(address, options, n)?.run())).collect();
@@ -156,7 +153,7 @@ impl Load {
             options,
             slots: vec![slot; options.window as usize],
             outgoing: Vec::new(),
-            random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(number) << 32,
+            random: Random::new(number),
             tally: Tally::new(),
         })
     }
@@ -192,7 +189,7 @@ impl Load {
     }
 
     fn ask(&mut self, index: usize) {
-        let (hash, port) = (self.below(self.options.torrents), self.below(self.options.peers.into()));
+        let (hash, port) = (self.random.below(self.options.torrents), self.random.below(self.options.peers.into()));
         let slot = &mut self.slots[index];
         (slot.sent, slot.round) = (Instant::now(), slot.round.wrapping_add(1));
         let transaction = TransactionId((index as u32) << 16 | u32::from(slot.round));
@@ -252,13 +249,5 @@ impl Load {
         }
         self.outgoing.clear();
         Ok(())
-    }
-
-    /// A number below `count` (xorshift).
-    fn below(&mut self, count: u32) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (((self.random >> 32) * u64::from(count)) >> 32) as u32
     }
 }
