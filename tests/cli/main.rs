@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that panics has failed")]
 
 mod chat;
+mod inherited;
 mod metainfo;
 mod shell;
 mod support;

@@ -25,9 +25,11 @@ pub(super) fn all(
 ) -> Result<Servers, Failure> {
     let (_, service) = asked_for(arguments);
     let Inherited { http, udp, native } = inherited;
-    let udp = match listening.udp.is_empty() && udp.is_empty() {
+    let listen_http = not_open_yet(&listening.http, http.iter().map(TcpListener::local_addr));
+    let listen_udp = not_open_yet(&listening.udp, udp.iter().map(UdpSocket::local_addr));
+    let udp = match listen_udp.is_empty() && udp.is_empty() {
         true => None,
-        false => Some(bind_udp(listening.udp.clone(), &udp, datagrams(arguments), store)?),
+        false => Some(bind_udp(listen_udp, &udp, datagrams(arguments), store)?),
     };
     let native = match (native, listening.native) {
         (Some(open), _) => Some(NativeTracker::bind_to(
@@ -40,14 +42,14 @@ pub(super) fn all(
     };
     let native = native.transpose().map_err(bind_failure)?;
     let tls = arguments.dialect.is_none().then(|| tls(&arguments.tls)).flatten();
-    let http = match listening.http.is_empty() && http.is_empty() && tls.is_none() {
+    let http = match listen_http.is_empty() && http.is_empty() && tls.is_none() {
         true => None,
         false => {
             let watched = udp.iter().map(|udp| Arc::new(udp.counters()) as Arc<dyn Watched>);
             let watched = watched.chain(native.iter().map(|native| Arc::new(native.handle()) as Arc<dyn Watched>));
             let watched = watched.chain(redis.map(|redis| Arc::clone(redis) as Arc<dyn Watched>));
             let config = HttpTrackerConfig {
-                listen: listening.http.clone(),
+                listen: listen_http,
                 tls,
                 watching: Watching(watched.collect()),
                 ..http_config(&arguments.proxies)
@@ -60,6 +62,12 @@ pub(super) fn all(
         return Err(Failure::new(Exit::Usage, problem));
     }
     Ok(Servers { http, udp, native })
+}
+
+/// The addresses that were asked for, but for those that an inherited socket has: they could not be opened twice.
+fn not_open_yet(asked: &[SocketAddr], open: impl Iterator<Item = std::io::Result<SocketAddr>>) -> Vec<SocketAddr> {
+    let open: Vec<SocketAddr> = open.filter_map(Result::ok).collect();
+    asked.iter().copied().filter(|address| !open.contains(address)).collect()
 }
 
 fn datagrams(arguments: &TrackerArguments) -> &DatagramArguments {
