@@ -161,7 +161,7 @@ impl Responder {
     ) -> Result<(StoreAnnounce<'static>, SwarmCounts, Option<Wait>), Refusal> {
         // Where there are no keys, nobody needs to look for one.
         let is_open = self.store.config().access.is_none();
-        let url_data = if is_open { Vec::new() } else { options.url_data() };
+        let path = if is_open { Vec::new() } else { options.path() };
         let ip = from.ip().to_canonical();
         let room = u32::try_from(PEERS_LENGTH / Family::of(ip).peer_length()).unwrap_or(u32::MAX);
         // Without a number there would be as many as the store thinks fit, which may be more than one packet takes.
@@ -176,7 +176,7 @@ impl Responder {
             dialect: Dialect::Udp,
             passkey: None,
         };
-        let with_key = StoreAnnounce { passkey: passkey_of(&url_data), ..request };
+        let with_key = StoreAnnounce { passkey: passkey_of(&path), ..request };
         let (counts, wait) = self.store.announce_or_wait(now, &with_key, peers).map_err(Refusal::Store)?;
         if let Some(key) = with_key.passkey {
             self.keyed.remember(ip, key, now, self.store.config().peer_ttl);

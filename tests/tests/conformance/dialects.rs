@@ -73,7 +73,11 @@ impl From<AnnounceReply> for Found {
 
 impl Trackers {
     pub(crate) async fn start() -> Self {
-        let store = Arc::new(Store::new(StoreConfig::default(), Instant::now()));
+        Self::start_with(StoreConfig::default()).await
+    }
+
+    pub(crate) async fn start_with(config: StoreConfig) -> Self {
+        let store = Arc::new(Store::new(config, Instant::now()));
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
         let http = HttpTrackerConfig { listen: listen.clone(), ..HttpTrackerConfig::default() };
         let http = HttpTracker::bind(http, Arc::clone(&store)).unwrap();
@@ -140,10 +144,15 @@ impl Trackers {
         self.udp(announce).await.unwrap()
     }
 
+    /// A connection of the native protocol on which nothing was said yet.
+    pub(crate) async fn silent(&self) -> Native {
+        let stream = TcpStream::connect(self.native).await.unwrap();
+        Native { stream, received: Vec::new(), next: 1 }
+    }
+
     /// A peer of the native protocol that serves at this port, or at none.
     pub(crate) async fn native(&self, port: u16) -> Native {
-        let stream = TcpStream::connect(self.native).await.unwrap();
-        let mut native = Native { stream, received: Vec::new(), next: 1 };
+        let mut native = self.silent().await;
         let peer_id = announce(port, 0).peer_id;
         assert!(matches!(native.ask(Request::Online(Online::new(peer_id, port))).await, Ok(Response::Online(_))));
         native
@@ -214,9 +223,27 @@ impl Native {
         }
     }
 
+    /// Whether the tracker ends the connection, with nothing more said before.
+    pub(crate) async fn ends(&mut self) -> bool {
+        let mut buffer = [0; 1];
+        self.received.is_empty() && timeout(PATIENCE, self.stream.read(&mut buffer)).await.unwrap().unwrap_or(0) == 0
+    }
+
     /// Sends bytes as they are.
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Sends a frame of this opcode and body, and waits for what is said to that; pushes do not matter.
+    pub(crate) async fn exchange(&mut self, opcode: u8, body: &[u8]) -> TrackerMessage {
+        let length = u32::try_from(5 + body.len()).unwrap().to_be_bytes();
+        self.say(&[&[opcode], length.as_slice(), body].concat()).await;
+        loop {
+            match self.message().await {
+                TrackerMessage::Push(_) => {}
+                message => return message,
+            }
+        }
     }
 
     pub(crate) async fn message(&mut self) -> TrackerMessage {
@@ -228,7 +255,7 @@ impl Native {
             }
             let mut buffer = [0; 4_096];
             let length = timeout(PATIENCE, self.stream.read(&mut buffer)).await.unwrap().unwrap();
-            assert!(length > 0, "the tracker has closed");
+            assert!(length > 0, "the tracker has closed, and there are {:?}", self.received);
             self.received.extend_from_slice(&buffer[..length]);
         }
     }

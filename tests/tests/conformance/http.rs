@@ -138,6 +138,67 @@ async fn a_byte_means_the_same_escaped_or_plain() {
 }
 
 #[tokio::test]
+async fn names_and_values_mean_the_same_when_every_byte_is_escaped() {
+    let trackers = Trackers::start().await;
+    trackers.http_good(&announce(1, 0)).await;
+    let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    // Values that are escaped already stay as they are.
+    let value = |text: &str| if text.contains('%') { text.to_owned() } else { escape(text) };
+    let all: Vec<(String, String)> = parameters()
+        .iter()
+        .filter_map(|part| part.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
+        .collect();
+    for (names, values) in [(true, false), (false, true), (true, true)] {
+        let pairs = all.iter().map(|(name, text)| {
+            let name = if names { escape(name) } else { name.clone() };
+            format!("{name}={}", if values { value(text) } else { text.clone() })
+        });
+        let found = trackers.http(format!("/announce?{}", pairs.collect::<Vec<_>>().join("&"))).await.unwrap();
+        assert_eq!((found.ports, found.complete, found.incomplete), (set([1]), 1, 1), "{names}, {values}");
+    }
+    // The first counts, however it is written; an escaped `&` or `=` parts nothing.
+    let whole = format!("/announce?{HASH}&{ID}&{PORT}&left=0");
+    for behind in ["%70ort=10", "left%3D5", "%26left=5", "event%3dstopped"] {
+        assert_eq!(trackers.http(format!("{whole}&{behind}")).await.unwrap().complete, 2, "{behind}");
+    }
+    trackers.http(format!("{whole}&%65vent=%73topped")).await.unwrap();
+    assert_eq!(trackers.store.stats().peers, 1);
+    let scrape = trackers.get(format!("/scrape?{}={}", escape("info_hash"), "%2b".repeat(20))).await;
+    assert_eq!(parse_scrape(&scrape).unwrap()[0].1.complete, 1);
+}
+
+#[tokio::test]
+async fn scrapes_are_as_odd_as_announces() {
+    let trackers = Trackers::start().await;
+    trackers.http_good(&announce(1, 0)).await;
+    let other = HASH.replace("%2b", "%07");
+    let long = "9".repeat(1_000);
+    for (query, torrents, seeds) in [
+        (format!("{HASH}&{HASH}&{HASH}"), 1, 1),
+        (format!("{other}&{HASH}"), 2, 1),
+        (format!("x=y&{HASH}&{ID}&{PORT}&compact=0"), 1, 1),
+        (format!("&&{HASH}&&=&a&"), 1, 1),
+        (format!("INFO_HASH={}&{HASH}", "%07".repeat(20)), 1, 1),
+        (HASH.replace("%2b", "%2B"), 1, 1),
+        (HASH.replace("%2b", "+"), 1, 1),
+        (format!("{long}={long}&{HASH}"), 1, 1),
+    ] {
+        let entries = parse_scrape(&trackers.get(format!("/scrape?{query}")).await).unwrap();
+        let found: u32 = entries.iter().map(|(_, entry)| entry.complete).sum();
+        assert_eq!((entries.len(), found), (torrents, seeds), "{query}");
+    }
+    for wrong in [
+        HASH.to_uppercase().replace("%2B", "%2b"),
+        format!("{HASH}&info_hash=x"),
+        format!("{HASH}&info_hash={long}"),
+        HASH.replace("%2b", "%2"),
+    ] {
+        let body = trackers.get(format!("/scrape?{wrong}")).await;
+        assert!(parse_scrape(&body).is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn answers_are_compact_unless_asked_otherwise() {
     let trackers = Trackers::start().await;
     trackers.http_good(&announce(1, 0)).await;

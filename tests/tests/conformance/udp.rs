@@ -47,10 +47,54 @@ async fn whatever_stands_behind_an_announce_does_not_spoil_it() {
         assert_eq!(client.announce(&datagram).await.unwrap().ports, set([1]), "{behind:?}");
     }
     // Cut within its fields, it is told so.
-    for length in [16, 17, 36, LENGTH - 1] {
+    for length in 16..LENGTH {
         let reason = client.announce(&changed(client.id, 0, &[])[..length]).await.unwrap_err();
         assert_eq!(reason, "the request is cut off", "{length}");
     }
+}
+
+#[tokio::test]
+async fn datagrams_come_twice_and_as_long_as_they_can_be() {
+    let trackers = Trackers::start().await;
+    trackers.http_good(&announce(1, 0)).await;
+    let client = trackers.udp_client().await;
+    for length in [0, 400, 1_374, 1_375, 1_950, 1_951, 4_000, 9_000, 65_507 - LENGTH] {
+        for option in [0, 1, 2, 0xff] {
+            let datagram = [changed(client.id, 0, &[]), vec![option; length]].concat();
+            for _ in 0..2 {
+                let found = client.announce(&datagram).await.unwrap();
+                assert_eq!((found.ports, found.incomplete), (set([1]), 1), "{length} times {option}");
+            }
+        }
+    }
+    assert_eq!(trackers.store.stats().peers, 2);
+    // Options in any order, and one of them twice.
+    for behind in [
+        b"\x01\x01\x02\x09/announce\x77\x01x\x00".as_slice(),
+        b"\x77\x01x\x02\x09/announce\x01\x00",
+        b"\x02\x09/announce\x02\x09/announce",
+        b"\x02\x09/ANNOUNCE",
+        b"\x02\x1c/%61%6e%6e%6f%75%6e%63%65%3f",
+    ] {
+        let datagram = [changed(client.id, 0, &[]).as_slice(), behind].concat();
+        assert_eq!(client.announce(&datagram).await.unwrap().ports, set([1]), "{behind:?}");
+    }
+}
+
+#[tokio::test]
+async fn counts_beyond_all_measure_are_taken_as_they_are() {
+    let trackers = Trackers::start().await;
+    let client = trackers.udp_client().await;
+    // Downloaded, left, uploaded.
+    for (left, seeds) in [(u64::MAX, 0), (0, 1), (1 << 63, 0)] {
+        let counts = [u64::MAX, left, u64::MAX].map(u64::to_be_bytes).concat();
+        assert_eq!(client.announce(&changed(client.id, 56, &counts)).await.unwrap().complete, seeds, "{left}");
+    }
+    // A key of ours and an address say nothing.
+    for bytes in [[0xff; 8], [0; 8]] {
+        client.announce(&changed(client.id, ADDRESS, &bytes)).await.unwrap();
+    }
+    assert_eq!(trackers.store.stats().peers, 1);
 }
 
 #[tokio::test]
@@ -93,6 +137,11 @@ async fn scrapes_name_one_to_seventy_four_torrents() {
             }
             other => panic!("{other:?}"),
         }
+    }
+    // The same one 74 times.
+    match client.ask(&scrape_request(client.id, TransactionId(1), &[announce(1, 0).info_hash; 74])).await {
+        Reply::Scraped(entries) => assert!(entries.len() == 74 && entries.iter().all(|entry| entry.complete == 1)),
+        other => panic!("{other:?}"),
     }
     let none = scrape_request(client.id, TransactionId(1), &[]);
     let many = [scrape_request(client.id, TransactionId(1), &hashes(74)).as_slice(), &[7; 20]].concat();

@@ -118,6 +118,11 @@ pub(super) fn parameters(query: &[u8]) -> Result<impl Iterator<Item = (&[u8], &[
     }))
 }
 
+/// Whether this is that name, escaped or not.
+pub(super) fn is_name(written: &[u8], name: &[u8]) -> bool {
+    written == name || written.contains(&b'%') && Short::of(Some(written)).bytes() == name
+}
+
 /// The bytes that a value stands for. A `+` stays a `+`, since hashes are raw bytes and not form data; a `%` without two
 /// hexadecimal digits behind it stays a `%`.
 fn unescaped(value: &[u8]) -> impl Iterator<Item = u8> {
@@ -158,6 +163,9 @@ pub fn parse_query(query: impl AsRef<[u8]>) -> Result<HttpAnnounce, QueryError> 
     for (name, value) in parameters(query.as_ref())? {
         if let Some(slot) = raw.slot(name) {
             slot.get_or_insert(value);
+        } else if name.contains(&b'%') {
+            // Hardly anybody writes names so, yet they mean the same.
+            raw.slot(Short::of(Some(name)).bytes()).map(|slot| slot.get_or_insert(value));
         }
     }
     raw.interpret()
@@ -404,6 +412,19 @@ mod tests {
             // A `&` ends the value; no other byte is special, `=` and `+` included.
             let expected = if byte == b'&' { Err(QueryError::Invalid("info_hash")) } else { Ok([byte; 20]) };
             assert_eq!(read, expected, "{byte}");
+        }
+    }
+
+    #[test]
+    fn names_may_be_escaped_too() {
+        let hash = "a".repeat(20);
+        let read =
+            parse_query(format!("info%5fhash={hash}&%70eer_i%64={hash}&p%6Frt=1&port=2&%6ceft=3&left=4")).unwrap();
+        assert_eq!((read.announce.info_hash.0, read.announce.port, read.announce.left), ([b'a'; 20], 1, 3));
+        let long = "%70".repeat(1_000);
+        for other in ["p%6rt=1", "%50ort=1", "port%3d1", "p%25%36%46rt=1", &format!("{long}=1"), "%=1"] {
+            let read = parse_query(format!("info_hash={hash}&peer_id={hash}&{other}"));
+            assert_eq!(read, Err(QueryError::Missing("port")), "{other}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Scrape (BEP 48), written and read.
 
-use super::query::{QueryError, http_url, parameters, twenty_bytes};
+use super::query::{QueryError, http_url, is_name, parameters, twenty_bytes};
 use super::reply::check_refusal;
 use super::scan;
 use crate::announce::TrackerError;
@@ -44,7 +44,7 @@ pub fn scrape_url(base: &str, hashes: &[InfoHash]) -> Option<String> {
 /// No hash at all (nobody gets the whole tracker), a malformed one, or more than [`SCRAPE_HASHES`].
 pub fn parse_scrape_query(query: impl AsRef<[u8]>) -> Result<Vec<InfoHash>, QueryError> {
     let mut hashes = Vec::new();
-    for (_, value) in parameters(query.as_ref())?.filter(|(name, _)| *name == b"info_hash") {
+    for (_, value) in parameters(query.as_ref())?.filter(|(name, _)| is_name(name, b"info_hash")) {
         if hashes.len() == SCRAPE_HASHES {
             return Err(QueryError::TooManyHashes);
         }

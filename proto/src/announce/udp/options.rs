@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use crate::limits;
+use percent_encoding::percent_decode;
 
 const END: u8 = 0;
 const NOTHING: u8 = 1;
@@ -38,6 +39,13 @@ impl Options<'_> {
         data.truncate(limits::URL_LENGTH);
         data
     }
+
+    /// The path of that URL, with its escapes resolved: what it means over HTTP too.
+    pub fn path(&self) -> Vec<u8> {
+        let mut data = self.url_data();
+        data.truncate(data.iter().position(|&byte| byte == b'?').unwrap_or(data.len()));
+        percent_decode(&data).collect()
+    }
 }
 
 /// Writes path and query as options, if there are any.
@@ -69,6 +77,22 @@ mod tests {
         assert_eq!(read(b"\x02\x02/k\x01\x01\x02\x02ey\0\x02\x01x"), "/key", "no-ops between, the end before the rest");
         assert_eq!(read(b"\x07\x02ab\x02\x02/k"), "/k", "an option that nobody knows");
         assert_eq!(read(b""), "");
+    }
+
+    #[test]
+    fn the_path_is_what_it_is_over_http() {
+        for (url_data, path) in [
+            ("/k~1/announce", "/k~1/announce"),
+            ("/k%7e1/%61nnounce?x=%41", "/k~1/announce"),
+            ("/a%3fb/announce", "/a?b/announce"),
+            ("/a%7", "/a%7"),
+            ("?/x", ""),
+            ("", ""),
+        ] {
+            let mut bytes = Vec::new();
+            write_url_data(url_data, &mut bytes);
+            assert_eq!(Options(&bytes).path(), path.as_bytes(), "{url_data}");
+        }
     }
 
     #[test]
