@@ -11,3 +11,4 @@ mod terminal;
 mod tracker;
 mod transfer;
 mod usage;
+mod wiretap;

@@ -1,6 +1,8 @@
 //! `seed`, `fetch` and `share` over loopback.
 
 use crate::support::{Place, Running, free_port, noise, tree};
+use crate::wiretap::Wiretap;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -411,28 +413,43 @@ fn share_of_one_file_with_a_difficult_name() {
 #[test]
 fn a_fetch_killed_six_times_loses_no_piece() {
     const PIECES: usize = 192;
-    const MIB: u64 = 1024 * 1024;
+    const BLOCK: u64 = 16 * 1024;
     let place = Place::new();
     place.write("in", &noise(9, 48 * 1024 * 1024));
     place.run("make-meta in --no-date --piece-length 256K").good();
     let (mut seed, peer) = seed(&place, "--up-limit 16M");
-    let line = format!("fetch in.meta -o out --json --listen 127.0.0.1:0 --peer {peer}");
-    let mut pieces = 0;
-    for _ in 0..6 {
-        let mut fetch = place.start(&line);
-        for _ in 0..20 {
-            fetch.event("piece");
+    let wiretap = Wiretap::before(&peer);
+    let line = format!("fetch in.meta -o out --json --listen 127.0.0.1:0 --peer {}", wiretap.address);
+    let (mut told, mut cut_short) = (BTreeSet::new(), 0);
+    for kill in 0..7 {
+        let mut pieces = Vec::new();
+        let rest = if kill < 6 {
+            let mut fetch = place.start(&line);
+            pieces.extend((0..20).map(|_| fetch.event("piece")["piece"].as_u64().unwrap()));
+            fetch.signal("-KILL");
+            fetch.end();
+            fetch.rest_of_stdout()
+        } else {
+            place.run(&line).good()
+        };
+        // The last line may be cut.
+        let rest = rest.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        pieces.extend(rest.filter(|line| line["event"] == "piece").map(|line| line["piece"].as_u64().unwrap()));
+        let asked = wiretap.asked();
+        assert!(
+            !asked.is_empty() && asked.iter().all(|piece| !told.contains(piece)),
+            "what is there is asked for again"
+        );
+        for piece in pieces {
+            assert!(told.insert(piece), "piece {piece} comes twice");
         }
-        fetch.signal("-KILL");
-        fetch.end();
-        pieces += 20 + fetch.rest_of_stdout().lines().filter(|line| line.contains(r#""event":"piece""#)).count();
+        cut_short += asked.iter().filter(|piece| !told.contains(piece)).count() as u64;
     }
-    let last = place.run(&line).good();
-    pieces += last.lines().filter(|line| line.contains(r#""event":"piece""#)).count();
     // A piece that was written an instant before the kill may not have been told.
-    assert!((PIECES - 6..=PIECES).contains(&pieces), "{pieces} pieces in all");
+    assert!(told.len() >= PIECES - 6, "{} pieces in all", told.len());
     assert_eq!(std::fs::read(place.path("out/in")).unwrap(), std::fs::read(place.path("in")).unwrap());
     seed.signal("-INT");
-    let uploaded = seed.event("summary")["uploaded"].as_u64().unwrap();
-    assert!(uploaded <= 49 * MIB, "{} KiB were sent again", (uploaded - 48 * MIB) / 1024);
+    let again = seed.event("summary")["uploaded"].as_u64().unwrap() - 48 * 1024 * 1024;
+    // What was under way at a kill depends on how busy the machine is: all that a starved process has asked for may wait for it.
+    assert!(again <= cut_short * BLOCK, "{again} bytes were sent again, {cut_short} blocks were cut short");
 }
