@@ -204,7 +204,7 @@ impl World {
         let (info_hash, address, peer_id, num_want) =
             (info_hash(input), address(input), peer_id(input), num_want(input));
         let before = self.store.stats();
-        let reply = self.store.choose(&info_hash, address, &peer_id, num_want);
+        let reply = self.store.choose(&info_hash, address, &peer_id, num_want, None);
         assert_eq!(self.store.stats(), before, "a look changes nothing");
         let event = AnnounceEvent::Regular;
         let dialect = Dialect::Native;
