@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn every_option_of_a_file_is_either_fixed_or_taken_over() {
         let file = std::path::Path::new("FILE");
-        let arguments = config::with_text(&["swarm".into(), "tracker".into()], file, "http = ':1'").unwrap();
+        let arguments =
+            config::with_text(&["swarm", "tracker", "--config", "FILE"].map(Into::into), file, "http = ':1'").unwrap();
         let named: Vec<_> = fixed(&arguments).into_iter().chain(adjustable(&arguments)).map(|(name, _)| name).collect();
         let named: Vec<&str> =
             named.iter().flat_map(|names| names.split([',', ' '])).filter(|it| *it != "or").collect();
