@@ -4,6 +4,7 @@ mod bind;
 mod config;
 mod inherited;
 mod privileges;
+mod readable;
 mod reload;
 mod settings;
 mod top;
@@ -80,7 +81,10 @@ pub(crate) async fn run(arguments: &TrackerArguments, verbose: u8, stop: &mut St
         Some(Backing::Memory) | None => None,
     };
     let servers = bind::all(arguments, &listening, inherited, (&store, redis.as_ref()))?;
-    user.as_ref().map(privileges::drop_to).transpose()?;
+    if let Some(user) = &user {
+        privileges::drop_to(user)?;
+        readable::warn(&user.name, arguments);
+    }
     if let Some(path) = &service.state {
         let loaded = store.load(Instant::now(), path).or_exit(Exit::Disk)?;
         if loaded.torrents > 0 {
