@@ -10,14 +10,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 /// Somebody who talks through pipes.
-struct Talker {
+pub(crate) struct Talker {
     child: Child,
     stdin: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Talker {
-    fn new(place: &Place, line: &str) -> Self {
+    pub(crate) fn new(place: &Place, line: &str) -> Self {
         let mut command = place.swarm(line);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -29,7 +29,7 @@ impl Talker {
         Self { child, stdin, lines }
     }
 
-    fn types(&mut self, line: &str) {
+    pub(crate) fn types(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").unwrap();
     }
 
@@ -38,7 +38,7 @@ impl Talker {
     }
 
     /// Lines up to the first that holds this.
-    fn until(&self, text: &str) -> String {
+    pub(crate) fn until(&self, text: &str) -> String {
         loop {
             let line = self.line();
             if line.contains(text) {
@@ -48,7 +48,7 @@ impl Talker {
     }
 
     /// Objects up to the first of this event for which the condition holds.
-    fn event(&self, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn event(&self, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.line();
             let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -58,7 +58,7 @@ impl Talker {
         }
     }
 
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         self.types("/quit");
         self.child.wait().unwrap().code()
     }
@@ -72,7 +72,7 @@ impl Drop for Talker {
 }
 
 /// A room, and two people with places of their own; the second is in it already, and can be reached at the port.
-fn room() -> (Place, Place, Talker, u64) {
+pub(crate) fn room() -> (Place, Place, Talker, u64) {
     let (anna, bo) = (Place::new(), Place::new());
     anna.run("room den -o den.meta --quiet").good();
     std::fs::copy(anna.path("den.meta"), bo.path("den.meta")).unwrap();

@@ -5,6 +5,8 @@
 mod chat;
 mod inherited;
 mod metainfo;
+#[cfg(feature = "pictures")]
+mod pictures;
 mod shell;
 mod support;
 mod terminal;

@@ -2,6 +2,7 @@
 
 use super::transfer::TransferArguments;
 use super::values::{self, HostPort, Tier};
+use crate::chat::pictures::terminal::{Graphics, Wanted};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -43,7 +44,27 @@ pub(crate) struct ChatArguments {
     pub(crate) output: PathBuf,
 
     #[command(flatten)]
+    pub(crate) pictures: PictureArguments,
+
+    #[command(flatten)]
     pub(crate) transfer: TransferArguments,
+}
+
+/// How pictures are shown that others hand over.
+#[derive(Args, Debug)]
+pub(crate) struct PictureArguments {
+    /// How the terminal of a chat takes pictures.
+    #[arg(long, value_name = "HOW", value_enum, default_value = "auto", env = "SWARM_PICTURES")]
+    #[cfg_attr(not(feature = "pictures"), arg(hide = true))]
+    pictures: Wanted,
+}
+
+impl PictureArguments {
+    /// How to show pictures on this terminal; `None`: not at all.
+    pub(crate) fn graphics(&self) -> Option<Graphics> {
+        let graphics = self.pictures.graphics(|name| std::env::var(name).ok());
+        graphics.filter(|_| cfg!(feature = "pictures"))
+    }
 }
 
 /// `--chat` beside `seed`, `fetch` and `share`.
@@ -61,6 +82,9 @@ pub(crate) struct ChatOptionArguments {
     /// Chat in lines on standard error instead of on the whole terminal; so too where there is none.
     #[arg(long, requires = "chat", conflicts_with = "json")]
     pub(crate) plain: bool,
+
+    #[command(flatten)]
+    pub(crate) pictures: PictureArguments,
 }
 
 /// Arguments of `room`.

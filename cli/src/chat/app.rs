@@ -9,6 +9,7 @@ use super::complete::Completion;
 use super::input::InputLine;
 use super::pane::{About, Kind, Pane};
 use super::people::Directory;
+use super::pictures::{Album, Found};
 use super::requests::{self, Requests};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) input: InputLine,
     pub(crate) requests: Requests,
     pub(crate) completion: Option<Completion>,
+    pub(crate) album: Album,
     /// Milliseconds since 1970.
     pub(crate) now_ms: u64,
     /// Print what becomes of messages as lines of their own, where no line can change after it was printed.
@@ -108,14 +110,15 @@ impl App {
             KeyCode::Left => self.input.left(),
             KeyCode::Right if word => self.input.right_by_word(),
             KeyCode::Right => self.input.right(),
-            KeyCode::Home if word => self.pane.oldest(),
+            KeyCode::Home if word => self.scroll(Pane::oldest),
             KeyCode::Home => self.input.start(),
-            KeyCode::End if word => self.pane.follow(),
+            KeyCode::End if word => self.scroll(Pane::follow),
             KeyCode::End => self.input.end(),
             KeyCode::Up => self.recall(InputLine::older),
             KeyCode::Down => self.recall(InputLine::newer),
-            KeyCode::PageUp => self.pane.up(self.pane.page()),
-            KeyCode::PageDown => self.pane.down(self.pane.page()),
+            KeyCode::PageUp => self.scroll(|pane| pane.up(pane.page())),
+            KeyCode::PageDown => self.scroll(|pane| pane.down(pane.page())),
+            KeyCode::Esc if self.album.close() => {}
             KeyCode::Esc => self.pane.follow(),
             _ => {}
         }
@@ -143,6 +146,12 @@ impl App {
             _ => {}
         }
         Vec::new()
+    }
+
+    /// Whoever scrolls wants to see messages, also behind a picture.
+    fn scroll(&mut self, step: impl FnOnce(&mut Pane)) {
+        self.album.close();
+        step(&mut self.pane);
     }
 
     /// A line of the history is a new line: what it answers is what is open now.
@@ -210,6 +219,10 @@ impl App {
                 let name = self.name_of(to);
                 self.note(Kind::Notice, &format!("{path} is read, and then offered to {name}"));
                 Action::Offer { to, path }
+            }
+            Typed::View(number) => {
+                self.album.open(number, self.pane.next_number())?;
+                return Ok(Vec::new());
             }
             Typed::Nick(name) => Action::Rename(name),
             Typed::Block(key) => Action::Block(key),
@@ -304,12 +317,22 @@ impl App {
         known.unwrap_or_else(unknown)
     }
 
+    /// A file that is called like a picture was looked at.
+    pub(crate) fn found(&mut self, found: Found) {
+        let told = self.album.add(found);
+        self.note(Kind::Notice, &told);
+    }
+
     /// The line between messages and input: what waits for the user.
     pub(crate) fn status(&self) -> String {
         if let Some(choices) = self.completion.as_ref().and_then(Completion::choices) {
             return choices;
         }
-        let waiting: Vec<String> = self.requests.all().iter().filter_map(in_short).collect();
+        let mut waiting: Vec<String> = self.requests.all().iter().filter_map(in_short).collect();
+        if let Some(picture) = self.album.status(self.pane.next_number()) {
+            waiting.insert(0, picture);
+            return waiting.join("  ");
+        }
         match (self.pane.unseen(), waiting.is_empty()) {
             (Some(lines), _) => format!("{lines} newer below: PgDn, or Esc for the newest"),
             (None, false) => waiting.join("  "),

@@ -2,6 +2,7 @@
 
 use super::people::{Directory, Unclear};
 use crate::args::values::{self, HostPort};
+use std::num::ParseIntError;
 use swarm_proto::chat::PublicKey;
 
 /// A typed line.
@@ -25,6 +26,8 @@ pub(crate) enum Typed {
         to: PublicKey,
         path: String,
     },
+    /// The picture of this number, or the newest.
+    View(Option<u32>),
     Nick(String),
     Block(PublicKey),
     Unblock(PublicKey),
@@ -46,7 +49,7 @@ pub(crate) enum Which {
 }
 
 /// A command: its name, what stands behind it, and what it does. `/help` shows these.
-pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 16] = [
     ("/peers", "", "who is here, with fingerprints"),
     ("/msg", "NAME TEXT", "tell one person something, end to end encrypted; calls first if you are in no call"),
     ("/call", "NAME", "ask for a talk; the other side has 60 s to answer"),
@@ -54,6 +57,7 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 15] = [
     ("/decline", "[NUMBER|NAME]", "say no to a call or to offered files"),
     ("/hangup", "[NUMBER|NAME]", "end a call, or take back a call or an offer"),
     ("/send", "NAME PATH", "offer a file or folder"),
+    ("/view", "[NUMBER]", "show a picture that was handed over, without a number the newest; Esc closes it"),
     ("/nick", "NAME", "take another name"),
     ("/block", "NAME", "hear nothing more of somebody"),
     ("/unblock", "NAME", "listen to somebody again"),
@@ -91,6 +95,8 @@ pub(crate) fn parse(line: &str, people: &Directory) -> Result<Typed, String> {
         "accept" => which(name, rest, people).map(Typed::Accept),
         "decline" => which(name, rest, people).map(Typed::Decline),
         "hangup" => which(name, rest, people).map(Typed::HangUp),
+        "view" if rest.is_empty() => Ok(Typed::View(None)),
+        "view" => number(rest).map(|number| Typed::View(Some(number))).map_err(|_| usage(name)),
         "nick" if !rest.is_empty() => Ok(Typed::Nick(rest.to_owned())),
         "connect" => values::host_port(rest).map(Typed::Connect),
         _ => Err(usage(name)),
@@ -120,8 +126,13 @@ fn with_text(command: &str, rest: &str, people: &Directory) -> Result<(PublicKey
     }
 }
 
+/// A number, as it is shown or with `#` in front.
+fn number(text: &str) -> Result<u32, ParseIntError> {
+    text.strip_prefix('#').unwrap_or(text).parse()
+}
+
 fn which(command: &str, rest: &str, people: &Directory) -> Result<Which, String> {
-    let number = rest.strip_prefix('#').unwrap_or(rest).parse();
+    let number = number(rest);
     match (rest.is_empty(), number) {
         (true, _) => Ok(Which::Only),
         // Somebody may be called 3.
@@ -155,6 +166,7 @@ mod tests {
         assert_eq!(read("/accept 3"), Typed::Accept(Which::Number(3)));
         assert_eq!(read("/accept 7"), Typed::Accept(Which::Of(key(4))));
         assert_eq!(read("/decline anna"), Typed::Decline(Which::Of(key(2))));
+        assert_eq!([read("/view"), read("/view #3")], [Typed::View(None), Typed::View(Some(3))]);
         assert_eq!(read("/nick New Name"), Typed::Nick("New Name".to_owned()));
         assert_eq!(read("/connect box:7001"), Typed::Connect(HostPort { host: "box".to_owned(), port: 7001 }));
         assert_eq!((read("/quit"), read("/help"), read("/peers")), (Typed::Quit, Typed::Help, Typed::Peers));
@@ -169,6 +181,7 @@ mod tests {
         assert!(wrong("/quit now").contains("takes nothing"));
         assert!(wrong("/quti").contains("/help"));
         assert!(wrong("/connect box").contains("HOST:PORT"));
+        assert!(wrong("/view lake.png").starts_with("/view [NUMBER]"));
         assert!(wrong("/nick").starts_with("/nick NAME"));
     }
 }

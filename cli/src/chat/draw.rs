@@ -56,7 +56,10 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &mut App) {
     let title = format!(" {} - {here} here", app.title);
     let inverse = Style::new().add_modifier(Modifier::REVERSED);
     frame.render_widget(Paragraph::new(one_line(&title, places.title)).style(inverse), places.title);
-    draw_messages(frame, app, places.messages);
+    match app.album.is_open() {
+        true => draw_picture(frame, app, places.messages),
+        false => draw_messages(frame, app, places.messages),
+    }
     draw_side(frame, app, places.side);
     frame.render_widget(Paragraph::new(one_line(&app.status(), places.status)).style(inverse), places.status);
     draw_input(frame, app, places.input);
@@ -73,6 +76,17 @@ fn draw_messages(frame: &mut Frame<'_>, app: &App, place: Rect) {
     let height = u16::try_from(rows.len()).unwrap_or(u16::MAX).min(place.height);
     let lower = Rect { y: place.y + (place.height - height), height, ..place };
     frame.render_widget(Paragraph::new(rows), lower);
+}
+
+/// A picture lies over the messages. Its place stays empty: the screen paints there behind the text.
+fn draw_picture(frame: &mut Frame<'_>, app: &mut App, place: Rect) {
+    let [caption, below] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(place);
+    // Nothing touches the column of the people.
+    let below = Rect { width: below.width.saturating_sub(1), ..below };
+    app.album.set_place(below);
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    frame.render_widget(Paragraph::new(one_line(&app.album.caption(), caption)).style(bold), caption);
+    frame.render_widget(Paragraph::new(one_line(&app.album.instead(), below)), below);
 }
 
 fn row(row: Row) -> Line<'static> {

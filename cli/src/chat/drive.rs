@@ -4,6 +4,8 @@ use super::action::{Action, Outcome, TransferView};
 use super::app::App;
 use super::json::Json;
 use super::pane::Kind;
+use super::pictures::Wrong;
+use super::pictures::viewer::{Report, Viewer};
 use super::plain::Plain;
 use super::screen::Screen;
 use super::work::{self, Fetched, Room};
@@ -79,6 +81,7 @@ pub(crate) struct Driver {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     fetched: mpsc::UnboundedReceiver<Fetched>,
     transfers: Vec<Fetched>,
+    viewer: Viewer,
     /// Something is to be shown that is not shown yet.
     dirty: bool,
     drawn: Option<Instant>,
@@ -100,6 +103,7 @@ impl Driver {
         tokio::spawn(work::carry_out(room.clone(), todo, done, taken));
         let mut app = App::new(&room.title);
         app.tells_fates = manner != Manner::Screen;
+        app.album.graphics = room.graphics.filter(|_| manner == Manner::Screen);
         let face = match manner {
             Manner::Screen => Face::Screen(Box::new(Screen::take()?)),
             Manner::Plain(stream) => Face::Plain { plain: Plain::default(), stream, lines: typed_lines() },
@@ -118,6 +122,8 @@ impl Driver {
             outcomes,
             fetched,
             transfers,
+            // Programs look at files themselves.
+            viewer: Viewer::new(manner != Manner::Json),
             dirty: true,
             drawn: None,
             quits: false,
@@ -142,6 +148,7 @@ impl Driver {
                 input = self.face.input() => self.obey(input).await?,
                 Some(outcome) = self.outcomes.recv() => self.settle(outcome).await?,
                 Some(fetched) = self.fetched.recv() => self.transfers.push(fetched),
+                report = self.viewer.next() => self.see(report),
                 _ = tick.tick() => self.look()?,
                 () = tokio::time::sleep(late), if self.dirty => {}
                 () = stop.requested() => break,
@@ -152,6 +159,14 @@ impl Driver {
         // Nobody waits for what does not answer any more.
         let _left = tokio::time::timeout(Duration::from_secs(1), self.room.chat.leave()).await;
         Ok(())
+    }
+
+    /// What has come of looking at a file.
+    fn see(&mut self, report: Report) {
+        match report {
+            Report::Found(found) => self.app.found(found),
+            Report::Painted { number, art } => self.app.album.painted(number, art),
+        }
     }
 
     fn until_next_frame(&self) -> Duration {
@@ -204,6 +219,9 @@ impl Driver {
         if self.is_known(&event) {
             return Ok(());
         }
+        if let ChatEvent::OfferReady { metainfo, .. } = &event {
+            self.viewer.accepted(metainfo);
+        }
         let changes_people = !matches!(event, ChatEvent::Message(_) | ChatEvent::Heard { .. });
         let actions = self.app.take(event.clone());
         if let Face::Json { json, .. } = &self.face {
@@ -217,6 +235,9 @@ impl Driver {
 
     async fn settle(&mut self, outcome: Outcome) -> Result<(), Failure> {
         let actions = self.app.settle(outcome.clone());
+        if let Outcome::Offered { path, .. } = &outcome {
+            self.viewer.offered(path, work::expanded(path));
+        }
         if let Face::Json { json, next, .. } = &mut self.face {
             json.outcome(&outcome, &self.app)?;
             *next = self.app.pane.next_number();
@@ -239,6 +260,13 @@ impl Driver {
             }
             Input::Terminal(Event::Paste(text)) => {
                 self.app.paste(&text);
+                Vec::new()
+            }
+            Input::Terminal(Event::Resize(..)) => {
+                // Where a picture is after that, terminals do not agree.
+                if let (Face::Screen(screen), true) = (&mut self.face, self.app.album.is_open()) {
+                    screen.forget();
+                }
                 Vec::new()
             }
             Input::Terminal(_) => Vec::new(),
@@ -297,6 +325,7 @@ impl Driver {
                 // Told before.
             } else if status.complete {
                 self.app.note(Kind::Notice, &format!("{} is here, in {}", fetched.name, fetched.folder.display()));
+                self.viewer.complete(fetched.torrent.info_hash(), &fetched.folder);
                 if let Face::Json { json, .. } = &self.face {
                     json.file(&fetched.name, &fetched.folder)?;
                 }
@@ -313,6 +342,9 @@ impl Driver {
             views.push(TransferView { name: fetched.name.clone(), have_bytes, total_bytes, remark });
         }
         self.app.transfers = views;
+        if self.viewer.is_stuck() {
+            self.app.album.give_up(Wrong::TooSlow);
+        }
         Ok(())
     }
 
@@ -323,6 +355,7 @@ impl Driver {
                 if self.dirty && self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME) {
                     screen.draw(&mut self.app).or_exit_while(Exit::Other, "terminal")?;
                     (self.dirty, self.drawn) = (false, Some(Instant::now()));
+                    self.viewer.follow(&self.app.album, Screen::cell);
                 }
                 Ok(())
             }

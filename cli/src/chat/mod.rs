@@ -14,6 +14,7 @@ pub(crate) mod input;
 pub(crate) mod json;
 pub(crate) mod pane;
 pub(crate) mod people;
+pub(crate) mod pictures;
 pub(crate) mod plain;
 pub(crate) mod requests;
 pub(crate) mod screen;

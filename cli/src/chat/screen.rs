@@ -5,20 +5,24 @@
 
 use super::app::App;
 use super::draw::draw;
+use super::pictures::Art;
+use super::pictures::terminal::{Cell, Graphics};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::render::output;
 use crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event};
+use crossterm::style::Print;
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-    enable_raw_mode,
+    enable_raw_mode, window_size,
 };
 use crossterm::{cursor, execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use std::io::{self, BufWriter, IsTerminal, Stdout, stdin, stdout};
+use ratatui::layout::{Position, Rect};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write, stdin, stdout};
 use std::panic;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -38,6 +42,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Whether the terminal is taken over.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Whether the terminal keeps a picture that clearing the screen does not take away.
+static KEEPS_PICTURE: AtomicBool = AtomicBool::new(false);
+
 /// The terminal, as long as this lives.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
@@ -45,6 +52,8 @@ pub(crate) struct Screen {
     pub(crate) events: mpsc::Receiver<Event>,
     /// What would have been written to standard error.
     pub(crate) notes: mpsc::Receiver<String>,
+    /// The picture on it, and where.
+    painted: Option<(Arc<Art>, Position)>,
 }
 
 /// Whether somebody sits at a terminal.
@@ -66,7 +75,7 @@ impl Screen {
         thread::spawn(move || read_events(&sender));
         let (sender, notes) = mpsc::channel(NOTES);
         output::divert(Some(sender));
-        Ok(Self { terminal, events, notes })
+        Ok(Self { terminal, events, notes, painted: None })
     }
 
     /// Paints the room.
@@ -74,13 +83,58 @@ impl Screen {
         // One picture, one write: the terminal never shows half of it, or a cursor on its way.
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         self.terminal.draw(|frame| draw(frame, app))?;
+        self.paint(app)?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
     /// The next [`Self::draw`] paints every cell.
     pub(crate) fn forget(&mut self) {
         // What cannot be cleared cannot be drawn either, and that is told.
-        let _told_by_draw = self.terminal.clear();
+        let _told_by_draw = self.clear();
+    }
+
+    /// Pixels of a cell, for pictures.
+    pub(crate) fn cell(graphics: Graphics) -> Cell {
+        let (cells, pixels) =
+            window_size().map_or(((0, 0), (0, 0)), |size| ((size.columns, size.rows), (size.width, size.height)));
+        Cell::of(cells, pixels, graphics)
+    }
+
+    /// Puts the picture that is open into its place, or takes away what is there no longer.
+    fn paint(&mut self, app: &mut App) -> io::Result<()> {
+        let wanted = app.album.to_paint();
+        let same = match (&self.painted, &wanted) {
+            (Some((art, at)), Some((other, there))) => Arc::ptr_eq(art, other) && at == there,
+            (painted, wanted) => painted.is_none() && wanted.is_none(),
+        };
+        if same {
+            return Ok(());
+        }
+        if self.painted.is_some() {
+            // The cells below it are empty already, and would not be painted again.
+            self.clear()?;
+            self.terminal.draw(|frame| draw(frame, app))?;
+        }
+        if let Some((art, at)) = &wanted {
+            KEEPS_PICTURE.store(art.graphics == Graphics::Kitty, Ordering::SeqCst);
+            let backend = self.terminal.backend_mut();
+            queue!(backend, cursor::SavePosition, cursor::MoveTo(at.x, at.y))?;
+            backend.write_all(&art.bytes)?;
+            queue!(backend, cursor::RestorePosition)?;
+        }
+        self.painted = wanted;
+        Ok(())
+    }
+
+    /// Takes everything off the glass; the next frame is a whole one. Without asking the terminal where its cursor is, as
+    /// the library does: the answer comes among the keys, and from some never.
+    fn clear(&mut self) -> io::Result<()> {
+        if let Some((art, _)) = self.painted.take() {
+            KEEPS_PICTURE.store(false, Ordering::SeqCst);
+            self.terminal.backend_mut().write_all(art.graphics.farewell().as_bytes())?;
+        }
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 }
 
@@ -98,6 +152,9 @@ impl Drop for Screen {
 pub(crate) fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         output::divert(None);
+        if KEEPS_PICTURE.swap(false, Ordering::SeqCst) {
+            let _gone = execute!(stdout(), Print(Graphics::Kitty.farewell()));
+        }
         // There is nobody left to tell.
         let _gone =
             execute!(stdout(), EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);

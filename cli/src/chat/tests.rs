@@ -242,6 +242,44 @@ fn reading_back_history_and_completion() {
 }
 
 #[test]
+fn a_picture_lies_over_the_messages_and_never_over_the_line() {
+    use super::pictures::terminal::{Cell, Graphics};
+    use super::pictures::{Facts, Found, Wrong};
+    let mut table = Table::new(80, 10);
+    table.app.album.graphics = Some(Graphics::Kitty);
+    assert!(table.enter("/view").is_empty());
+    let hint = if cfg!(feature = "pictures") { "nobody has handed" } else { "built without" };
+    assert!(table.last_line().contains(hint), "{}", table.last_line());
+    let facts = Ok(Facts { format: "PNG", width: 64, height: 48, bytes: 999 });
+    table.app.found(Found { name: "la\x1bke.png".to_owned(), path: "/x".into(), facts });
+    assert!(table.last_line().ends_with("picture 1: la\u{fffd}ke.png (PNG, 64 x 48, 999 B); /view 1 shows it"));
+    table.enter("/view #1");
+    table.types("a line");
+    table.said(2, "anna", "hello");
+    table.app.take(ChatEvent::CallRequested { id: RequestId([1; 16]), from: person("bo", 3) });
+    let screen = table.screen();
+    assert!(screen[1].starts_with("picture 1: la\u{fffd}ke.png (PNG, 64 x 48, 999 B)  "), "{screen:?}");
+    assert!(screen[2].starts_with("…  ") && !screen.concat().contains("hello"), "{screen:?}");
+    assert_eq!(screen[8], "2 new behind the picture: Esc closes it  bo calls: /accept 1");
+    assert_eq!((screen[9].as_str(), table.cursor()), ("> a line", (8, 9)));
+    let job = table.app.album.wanted(Cell { width: 8, height: 16 }).unwrap();
+    assert_eq!(job.room, (53, 6), "between the caption, the people and the status");
+    table.app.album.painted(1, Err(Wrong::Broken));
+    assert!(table.screen()[2].starts_with("it cannot be shown: it is broken"));
+    for (cells, rows) in [(1, 1), (3, 2), (10, 3), (63, 4)] {
+        table.terminal.backend_mut().resize(cells, rows);
+        let screen = table.screen();
+        assert!(cells < 4 || screen.last().unwrap().starts_with("> "), "{screen:?}");
+    }
+    table.terminal.backend_mut().resize(80, 10);
+    table.press(KeyCode::Esc);
+    assert!(table.screen().concat().contains("anna: hello"));
+    table.enter("/view");
+    table.press(KeyCode::PageUp);
+    assert!(table.screen().concat().contains("2026-11-21"), "who scrolls wants to see messages");
+}
+
+#[test]
 fn plain_lines_come_once_and_are_safe() {
     let mut table = Table::new(80, 24);
     let mut plain = super::plain::Plain::default();

@@ -1,6 +1,7 @@
 //! What the user wants done is done here, one thing after the other, so that what is said first is heard first.
 
 use super::action::{Action, Outcome};
+use super::pictures::terminal::Graphics;
 use std::path::PathBuf;
 use std::time::Duration;
 use swarm_engine::{ChatFailure, ChatHandle, Torrent};
@@ -18,6 +19,8 @@ pub(crate) struct Room {
     pub(crate) content: Option<Fetched>,
     /// A command by which others come too.
     pub(crate) hint: Option<String>,
+    /// How the terminal takes pictures, if it does.
+    pub(crate) graphics: Option<Graphics>,
     /// Where we take connections.
     pub(crate) listen_port: u16,
 }
@@ -123,7 +126,7 @@ async fn fetch(room: Room, id: RequestId, files: String, done: Done, fetched: mp
 }
 
 /// `~` as a shell would read it, for here is none.
-fn expanded(path: &str) -> PathBuf {
+pub(super) fn expanded(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(path),

@@ -46,6 +46,7 @@ async fn chat(arguments: &ChatArguments, screen: &Screen, stop: &mut Stop) -> Re
                 downloads,
                 content: None,
                 hint: None,
+                graphics: arguments.pictures.graphics(),
                 listen_port: session.listen_address().port(),
             };
             match Driver::new(room, manner(arguments.plain, &arguments.transfer, Stream::Output)).await {
@@ -178,6 +179,7 @@ pub(super) async fn run_beside(
         downloads,
         content,
         hint: hint.map(str::to_owned),
+        graphics: chat.pictures.graphics(),
         listen_port: party.listen_port(),
     };
     let driver = Driver::new(room, manner(chat.plain, transfer, Stream::Error)).await?;
