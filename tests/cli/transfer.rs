@@ -449,7 +449,9 @@ fn a_fetch_killed_six_times_loses_no_piece() {
     assert!(told.len() >= PIECES - 6, "{} pieces in all", told.len());
     assert_eq!(std::fs::read(place.path("out/in")).unwrap(), std::fs::read(place.path("in")).unwrap());
     seed.signal("-INT");
-    let again = seed.event("summary")["uploaded"].as_u64().unwrap() - 48 * 1024 * 1024;
-    // What was under way at a kill depends on how busy the machine is: all that a starved process has asked for may wait for it.
-    assert!(again <= cut_short * BLOCK, "{again} bytes were sent again, {cut_short} blocks were cut short");
+    let uploaded = seed.event("summary")["uploaded"].as_u64().unwrap();
+    // What was under way at a kill depends on how busy the machine is: all that a starved process has asked for may wait for it. A
+    // seed does not count what it was sending when the connection ended.
+    let most = 48 * 1024 * 1024 + cut_short * BLOCK;
+    assert!(uploaded <= most, "{uploaded} bytes were sent, {cut_short} blocks were cut short");
 }
