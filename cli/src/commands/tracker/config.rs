@@ -81,6 +81,10 @@ fn as_typed(key: &str, value: &Value) -> Result<Vec<String>, String> {
             let words: Result<Vec<_>, _> = values.iter().map(|value| as_typed(key, value)).collect();
             Ok(words?.into_iter().flatten().collect())
         }
+        // None has a use for one, and in a file's name it would tear the line that says what is wrong.
+        Value::String(text) if text.contains(char::is_control) => {
+            Err(format!("'{key}' must be a text without control characters, such as ends of lines"))
+        }
         Value::String(text) => Ok(vec![format!("--{key}={text}")]),
         Value::Integer(number) => Ok(vec![format!("--{key}={number}")]),
         Value::Float(_) | Value::Datetime(_) | Value::Table(_) => {
@@ -145,6 +149,7 @@ mod tests {
             ("http = 'x'", "FILE: invalid value 'x' for '--http"),
             ("max-peers = -1", "FILE: invalid value '-1' for '--max-peers"),
             ("max-peers = 1.5", "FILE: 'max-peers' must be a text, a whole number"),
+            ("max-peers = \"7\\n\"", "FILE: 'max-peers' must be a text without control characters"),
             ("[http]\nlisten = 1", "FILE: 'http' must be a text"),
             ("http = ", "FILE: TOML parse error at line 1, column"),
             ("max-peers = [1, 2]", "FILE: the argument '--max-peers <N>' cannot be used multiple times"),
