@@ -94,8 +94,7 @@ fn as_typed(key: &str, value: &Value) -> Result<Vec<String>, String> {
 }
 
 fn unknown<'o>(key: &str, known: impl Iterator<Item = &'o str>) -> String {
-    let mut known: Vec<&str> =
-        known.filter(|name| !matches!(*name, "config" | "help" | "version" | "verbose")).collect();
+    let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     format!("there is no option '{key}'; the options are {}", known.join(", "))
 }
