@@ -5,7 +5,7 @@ use crate::terminal::Glass;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -18,7 +18,10 @@ pub(crate) struct Talker {
 
 impl Talker {
     pub(crate) fn new(place: &Place, line: &str) -> Self {
-        let mut command = place.swarm(line);
+        Self::of(place.swarm(line))
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -273,4 +276,31 @@ fn rooms_of_one_name_are_different_rooms() {
     assert_ne!(one, other);
     assert_eq!(place.swarm_with(&["room", ""]).output().unwrap().status.code(), Some(2));
     assert!(place.run("show den.meta").good().contains("den"));
+}
+
+/// Times are told as a wall clock beside the reader has them, and whoever can be found by nobody learns how others come.
+#[test]
+fn times_are_those_of_the_reader_and_a_lonely_room_says_how_others_come() {
+    let place = Place::new();
+    place.run("room den -o den.meta --quiet").good();
+    let hello = |zone: &str, options: &str| {
+        let mut command = place.swarm(&format!("chat den.meta --plain --listen 127.0.0.1:0 {options}"));
+        command.env("TZ", zone);
+        let mut talker = Talker::of(command);
+        talker.types("/help");
+        let before: Vec<String> =
+            std::iter::from_fn(|| Some(talker.line()).filter(|it| !it.contains("/peers"))).collect();
+        assert_eq!(talker.end(), Some(0));
+        before
+    };
+    let hour = |lines: &[String]| lines[0].get(..2).and_then(|hour| hour.parse::<i32>().ok()).expect("an hour");
+    let (here, there) = (hello("UTC0", ""), hello("<+07>-7", ""));
+    // The clock goes on between the two.
+    assert!([7, 8].contains(&(hour(&there) - hour(&here)).rem_euclid(24)), "{here:?} {there:?}");
+    assert!(
+        here.iter().any(|line| line.contains("others come with: swarm chat den.meta --peer 127.0.0.1:")),
+        "{here:?}"
+    );
+    let found = hello("UTC0", "--tracker http://127.0.0.1:9/announce");
+    assert!(!found.iter().any(|line| line.contains("others come with")), "{found:?}");
 }

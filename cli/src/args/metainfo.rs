@@ -34,7 +34,7 @@ pub(crate) struct MakeMetaArguments {
     #[command(flatten)]
     pub(crate) content: ContentArguments,
 
-    /// Announce URL of a tracker (http, https, native); may be repeated, each is a tier of its own.
+    /// Announce URL of a tracker (http, https, udp, native); may be repeated, each is a tier of its own.
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker, value_hint = ValueHint::Url)]
     pub(crate) trackers: Vec<String>,
 

@@ -30,7 +30,7 @@ pub(crate) struct TransferArguments {
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = values::host_port)]
     pub(crate) peers: Vec<HostPort>,
 
-    /// Ask this tracker too (http, https, native); may be repeated.
+    /// Ask this tracker too (http, https, udp, native); may be repeated.
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tracker, value_hint = ValueHint::Url)]
     pub(crate) trackers: Vec<String>,
 

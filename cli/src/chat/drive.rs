@@ -3,7 +3,7 @@
 use super::action::{Action, Outcome, TransferView};
 use super::app::App;
 use super::json::Json;
-use super::pane::Kind;
+use super::pane::{Kind, Pane};
 use super::pictures::Wrong;
 use super::pictures::viewer::{Report, Viewer};
 use super::plain::Plain;
@@ -14,6 +14,7 @@ use crate::render::text::{printable_lines, rate};
 use crate::render::{output, summary};
 use crate::signals::Stop;
 use crossterm::event::{Event, KeyCode, KeyModifiers};
+use jiff::tz::TimeZone;
 use std::collections::HashSet;
 use std::io::{BufRead, Read, stdin};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -102,6 +103,7 @@ impl Driver {
         let (taken, fetched) = mpsc::unbounded_channel();
         tokio::spawn(work::carry_out(room.clone(), todo, done, taken));
         let mut app = App::new(&room.title);
+        app.pane = Pane::new(TimeZone::system());
         app.tells_fates = manner != Manner::Screen;
         app.album.graphics = room.graphics.filter(|_| manner == Manner::Screen);
         let face = match manner {

@@ -26,7 +26,7 @@ impl App {
             ChatEvent::CallExpired { id, with } => self.call_over(id, &with, "- the call was not answered"),
             ChatEvent::CallEnded { id, with, why } => self.call_ended(id, &with, why),
             ChatEvent::DirectMessage { from, text, time_ms, .. } => {
-                self.pane.push(time_ms, Kind::ToMe, &from.name, &text, About::Nothing);
+                self.pane.push(time_ms.min(self.now_ms), Kind::ToMe, &from.name, &text, About::Nothing);
             }
             ChatEvent::DirectState { id, number, state } => self.delivered(id, number, state),
             ChatEvent::OfferReceived { id, from, offer } => self.offered(id, &from, &offer),

@@ -1,6 +1,7 @@
 //! What was said and what happened: lines, their rows on a screen of some width, and which of them are in view.
 
-use super::text::{day, fitted, hour_and_minute, safe, safe_lines, width, wrapped};
+use super::text::{day_and_time, fitted, safe, safe_lines, width, wrapped};
+use jiff::tz::TimeZone;
 use std::collections::VecDeque;
 use swarm_proto::chat::{DeliveryState, MessageId, RequestId};
 
@@ -52,7 +53,8 @@ pub(crate) enum About {
 pub(crate) struct Line {
     /// Grows by one from line to line.
     pub(crate) number: u64,
-    pub(crate) time_ms: u64,
+    /// `21:04`.
+    pub(crate) time: String,
     pub(crate) kind: Kind,
     /// Who says it; empty where nobody does. Safe.
     pub(crate) who: String,
@@ -73,7 +75,7 @@ pub(crate) struct Row {
 impl Line {
     /// Time and name, as they stand in front of the text.
     pub(crate) fn head(&self) -> String {
-        let (time, who) = (hour_and_minute(self.time_ms), &self.who);
+        let (time, who) = (&self.time, &self.who);
         match self.kind {
             Kind::Said | Kind::Own => format!("{time} {who}: "),
             Kind::Earlier => format!("{time} (earlier) {who}: "),
@@ -124,7 +126,7 @@ impl Line {
 }
 
 /// The lines, and which of them are in view.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pane {
     lines: VecDeque<Line>,
     next: u64,
@@ -133,21 +135,35 @@ pub(crate) struct Pane {
     /// Cells and rows, as last drawn.
     size: (usize, usize),
     day: String,
+    /// In which times are told.
+    zone: TimeZone,
+}
+
+impl Default for Pane {
+    fn default() -> Self {
+        Self::new(TimeZone::UTC)
+    }
 }
 
 impl Pane {
-    /// Adds a line; a day that was not there before is told first.
-    pub(crate) fn push(&mut self, time_ms: u64, kind: Kind, who: &str, text: &str, about: About) {
-        let today = day(time_ms);
-        if self.day != today {
-            self.add(time_ms, Kind::Notice, "", &format!("{today} (all times are UTC)"), About::Nothing);
-            self.day = today;
-        }
-        self.add(time_ms, kind, who, text, about);
+    /// Nothing was said yet.
+    pub(crate) fn new(zone: TimeZone) -> Self {
+        Self { lines: VecDeque::new(), next: 0, bottom: None, size: (0, 0), day: String::new(), zone }
     }
 
-    fn add(&mut self, time_ms: u64, kind: Kind, who: &str, text: &str, about: About) {
-        let line = Line { number: self.next, time_ms, kind, who: safe(who), text: safe_lines(text), about };
+    /// Adds a line; a day that was not there before is told first.
+    pub(crate) fn push(&mut self, time_ms: u64, kind: Kind, who: &str, text: &str, about: About) {
+        let (day, time) = day_and_time(time_ms, &self.zone);
+        if self.day != day {
+            self.add(&time, Kind::Notice, "", &day, About::Nothing);
+            self.day = day;
+        }
+        self.add(&time, kind, who, text, about);
+    }
+
+    fn add(&mut self, time: &str, kind: Kind, who: &str, text: &str, about: About) {
+        let line =
+            Line { number: self.next, time: time.to_owned(), kind, who: safe(who), text: safe_lines(text), about };
         self.next += 1;
         self.lines.push_back(line);
         if self.lines.len() > LINES {

@@ -104,7 +104,7 @@ fn a_room_as_it_looks() {
         format!("{:46}● anna", ""),
         format!("{:46}  {anna}", ""),
         format!("{:46}● bo", ""),
-        format!("{:46}  {bo}", "21:04 * 2026-11-21 (all times are UTC)"),
+        format!("{:46}  {bo}", "21:04 * 2026-11-21"),
         "21:04 anna: who has the photographs of the".to_owned(),
         format!("{:46}lake.zip", "            lake, the ones with the boat?"),
         format!("{:46}##-------- 25% 2 peers", "21:04 me: I do"),

@@ -2,7 +2,8 @@
 //!
 //! The room hands over safe text already. Nothing here relies on that: whatever is drawn or printed passes [`safe`].
 
-use crate::render::text::printable;
+use crate::render::text::{printable, timestamp};
+use jiff::tz::TimeZone;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -99,15 +100,10 @@ pub(crate) fn wrapped(text: &str, cells: usize, first: usize, rest: usize) -> Ve
     rows
 }
 
-/// `21:04` by the clock of the world (UTC), from milliseconds since 1970.
-pub(crate) fn hour_and_minute(time_ms: u64) -> String {
-    let minutes = time_ms / 60_000;
-    format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60)
-}
-
-/// `2026-11-21` (UTC), from milliseconds since 1970.
-pub(crate) fn day(time_ms: u64) -> String {
-    crate::render::text::moment(time_ms / 1_000).chars().take(10).collect()
+/// `2026-11-21` and `21:04` by the clock of a zone, from milliseconds since 1970.
+pub(crate) fn day_and_time(time_ms: u64, zone: &TimeZone) -> (String, String) {
+    let there = timestamp(time_ms / 1_000).to_zoned(zone.clone());
+    (there.strftime("%F").to_string(), there.strftime("%H:%M").to_string())
 }
 
 #[cfg(test)]
@@ -150,6 +146,14 @@ mod tests {
 
     #[test]
     fn times_of_day() {
-        assert_eq!((hour_and_minute(1_795_302_059_000), day(0)), ("23:00".to_owned(), "1970-01-01".to_owned()));
+        let at = |time_ms, zone: &TimeZone| {
+            let (day, time) = day_and_time(time_ms, zone);
+            format!("{day} {time}")
+        };
+        assert_eq!(at(1_795_302_059_000, &TimeZone::UTC), "2026-11-21 23:00");
+        let east = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        assert_eq!(at(1_795_302_059_000, &east), "2026-11-22 00:00");
+        assert_eq!(at(1_782_000_000_000, &east), "2026-06-21 02:00", "in summer");
+        assert_eq!(at(u64::MAX, &east).get(..5), Some("9999-"), "a clock that goes wrong");
     }
 }

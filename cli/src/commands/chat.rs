@@ -15,6 +15,7 @@ use crate::signals::{Stop, interrupted};
 use crate::state;
 use serde_json::json;
 use std::fs::{DirBuilder, File};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,9 @@ async fn chat(arguments: &ChatArguments, screen: &Screen, stop: &mut Stop) -> Re
     let session = transfer::open(&arguments.transfer, screen)?;
     let options = options(&session, arguments.nick.as_deref())?;
     let title = metainfo.name().to_owned();
-    let torrent = enter(&session, metainfo, options, &arguments.transfer).await?;
+    let trackers = source::trackers(&arguments.source, &arguments.transfer.trackers);
+    let hint = lonely(&metainfo, &trackers, arguments, &session);
+    let torrent = enter(&session, metainfo, options, (trackers, &arguments.transfer)).await?;
     let chat = torrent.chat().ok_or_else(|| Failure::new(Exit::Other, "this torrent has no room"))?;
     let ended = match &arguments.say {
         Some(text) => say(&chat, text, arguments, stop).await,
@@ -45,7 +48,7 @@ async fn chat(arguments: &ChatArguments, screen: &Screen, stop: &mut Stop) -> Re
                 title,
                 downloads,
                 content: None,
-                hint: None,
+                hint,
                 graphics: arguments.pictures.graphics(),
                 listen_port: session.listen_address().port(),
             };
@@ -64,11 +67,11 @@ async fn enter(
     session: &Session,
     metainfo: Metainfo,
     options: ChatOptions,
-    arguments: &TransferArguments,
+    (trackers, arguments): (Vec<String>, &TransferArguments),
 ) -> Result<Torrent, Failure> {
     let nothing = empty_folder(&metainfo)?;
     let torrent = AddTorrent {
-        trackers: arguments.trackers.clone(),
+        trackers,
         peers: arguments.peers.iter().map(ToString::to_string).collect(),
         chat: Some(options),
         // A seed wants nothing, whatever it lacks, and shares its folder with other processes of this user.
@@ -78,6 +81,15 @@ async fn enter(
         let exit = if matches!(error, AddError::Disk(_)) { Exit::Disk } else { Exit::Other };
         Failure { exit, error: error.into() }
     })
+}
+
+/// How others come into a room in which nothing leads people to each other.
+fn lonely(metainfo: &Metainfo, trackers: &[String], arguments: &ChatArguments, session: &Session) -> Option<String> {
+    let peers = arguments.transfer.peers.len() + metainfo.peers().len();
+    let listening = session.listen_address();
+    let address = SocketAddr::new(reachable(listening.ip()).address, listening.port());
+    let alone = metainfo.trackers().is_empty() && trackers.is_empty() && peers == 0;
+    alone.then(|| format!("swarm chat {} --peer {address} (the room has no tracker)", arguments.source))
 }
 
 /// The folder for what a room has of files: nothing, or an empty file where the torrent is a single one.

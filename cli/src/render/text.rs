@@ -1,5 +1,6 @@
 //! Numbers and foreign text for people.
 
+use jiff::Timestamp;
 use std::time::Duration;
 use swarm_proto::path::is_deceptive;
 
@@ -77,24 +78,14 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// A moment as `2026-11-21T05:07:49Z`, from seconds since 1970 (UTC).
+/// A moment as `2026-11-21T05:07:49Z`, from seconds since 1970 (UTC). What is behind the year 9999 is its end.
 pub(crate) fn moment(unix_seconds: u64) -> String {
-    let (days, rest) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+    timestamp(unix_seconds).strftime("%FT%TZ").to_string()
 }
 
-/// Year, month and day of the Gregorian calendar from days since 1970-01-01. Years begin in March inside, so that the
-/// leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+/// A moment from seconds since 1970.
+pub(crate) fn timestamp(unix_seconds: u64) -> Timestamp {
+    i64::try_from(unix_seconds).ok().and_then(|second| Timestamp::from_second(second).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// `1 piece`, `2 pieces`: a count with its noun, `s` for the plural.
@@ -148,6 +139,7 @@ mod tests {
         assert_eq!(moment(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(moment(1_795_237_669), "2026-11-21T05:07:49Z");
         assert_eq!(moment(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(&moment(u64::MAX)[..10], "9999-12-30");
     }
 
     #[test]
