@@ -57,7 +57,13 @@ impl App {
 
     /// Everybody, as the room knows them now.
     pub(crate) fn set_people(&mut self, people: Vec<Person>) {
+        let conflict = |people: &[Person]| people.iter().any(|it| it.me && it.trust == Trust::NameConflict);
+        let told = conflict(&self.people);
         self.people = people;
+        if !told && conflict(&self.people) {
+            let text = "you use the name of somebody else whom you have met; others may see a # behind it: /nick NAME";
+            self.note(Kind::Failure, text);
+        }
     }
 
     /// The name of somebody, as it is shown.

@@ -89,9 +89,9 @@ pub(crate) fn parse(line: &str, people: &Directory) -> Result<Typed, String> {
         "msg" => with_text(name, rest, people).map(|(to, text)| Typed::Message { to, text }),
         "send" => with_text(name, rest, people).map(|(to, path)| Typed::Send { to, path }),
         "call" => person(name, rest, people).map(Typed::Call),
-        "block" => person(name, rest, people).map(Typed::Block),
-        "unblock" => person(name, rest, people).map(Typed::Unblock),
-        "trust" => person(name, rest, people).map(Typed::Trust),
+        "block" => judged(name, rest, people).map(Typed::Block),
+        "unblock" => judged(name, rest, people).map(Typed::Unblock),
+        "trust" => judged(name, rest, people).map(Typed::Trust),
         "accept" => which(name, rest, people).map(Typed::Accept),
         "decline" => which(name, rest, people).map(Typed::Decline),
         "hangup" => which(name, rest, people).map(Typed::HangUp),
@@ -117,6 +117,14 @@ fn person(command: &str, rest: &str, people: &Directory) -> Result<PublicKey, St
     if rest.is_empty() { Err(usage(command)) } else { people.find(rest).map_err(|unclear| unclear.to_string()) }
 }
 
+fn judged(command: &str, rest: &str, people: &Directory) -> Result<PublicKey, String> {
+    if rest.is_empty() {
+        Err(usage(command))
+    } else {
+        people.find_to_judge(rest).map_err(|unclear| unclear.to_string())
+    }
+}
+
 fn with_text(command: &str, rest: &str, people: &Directory) -> Result<(PublicKey, String), String> {
     match people.find_first(rest) {
         Ok((_, "")) => Err(usage(command)),
@@ -132,12 +140,11 @@ fn number(text: &str) -> Result<u32, ParseIntError> {
 }
 
 fn which(command: &str, rest: &str, people: &Directory) -> Result<Which, String> {
-    let number = number(rest);
-    match (rest.is_empty(), number) {
-        (true, _) => Ok(Which::Only),
-        // Somebody may be called 3.
-        (false, Ok(number)) if people.find(rest).is_err() => Ok(Which::Number(number)),
-        _ => person(command, rest, people).map(Which::Of),
+    match number(rest) {
+        _ if rest.is_empty() => Ok(Which::Only),
+        // Whoever calls himself 3 gets no answer that is meant for the third request.
+        Ok(number) => Ok(Which::Number(number)),
+        Err(_) => person(command, rest, people).map(Which::Of),
     }
 }
 
@@ -164,7 +171,8 @@ mod tests {
         assert_eq!(read("/call Anna B"), Typed::Call(key(3)));
         assert_eq!(read("/accept"), Typed::Accept(Which::Only));
         assert_eq!(read("/accept 3"), Typed::Accept(Which::Number(3)));
-        assert_eq!(read("/accept 7"), Typed::Accept(Which::Of(key(4))));
+        assert_eq!(read("/accept 7"), Typed::Accept(Which::Number(7)));
+        assert_eq!(read("/accept \"7\""), Typed::Accept(Which::Of(key(4))));
         assert_eq!(read("/decline anna"), Typed::Decline(Which::Of(key(2))));
         assert_eq!([read("/view"), read("/view #3")], [Typed::View(None), Typed::View(Some(3))]);
         assert_eq!(read("/nick New Name"), Typed::Nick("New Name".to_owned()));

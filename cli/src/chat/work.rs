@@ -61,8 +61,8 @@ pub(crate) async fn carry_out(
 
 async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
     let chat = &room.chat;
-    let done = |done: Result<(), ChatFailure>, text: &str| match done {
-        Ok(()) => Outcome::Done(text.to_owned()),
+    let done = |done: Result<(), ChatFailure>, key: PublicKey, text: &str| match done {
+        Ok(()) => Outcome::Done(format!("{} {text}", key.fingerprint())),
         Err(error) => failed(&error),
     };
     Some(match action {
@@ -79,9 +79,11 @@ async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
             Err(error) => Outcome::Failed(format!("{error}; NOT sent: {text}")),
         },
         Action::Rename(name) => failed(&chat.rename(name).await.err()?),
-        Action::Block(key) => done(chat.block(key).await, "blocked: nothing of this person is shown or passed on"),
-        Action::Unblock(key) => done(chat.unblock(key).await, "no longer blocked"),
-        Action::Trust(key) => done(chat.trust(key).await, "trusted: the name belongs to this key"),
+        Action::Block(key) => {
+            done(chat.block(key).await, key, "is blocked: nothing of this person is shown or passed on")
+        }
+        Action::Unblock(key) => done(chat.unblock(key).await, key, "is no longer blocked"),
+        Action::Trust(key) => done(chat.trust(key).await, key, "is trusted: the name belongs to this key"),
         Action::Connect(peer) => {
             let text = format!("trying {peer}");
             room.torrent.add_hosts(vec![peer.to_string()]).await;

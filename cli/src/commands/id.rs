@@ -1,6 +1,7 @@
 //! `id`: the key by which others know this user, and what the user thinks of theirs.
 
 use crate::args::chat::{IdArguments, IdCommand};
+use crate::chat::people::{Directory, Unclear};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::render::{output, text};
 use crate::state;
@@ -151,22 +152,13 @@ fn judge(who: &str, judgement: impl FnOnce(&mut ChatBook, PublicKey)) -> Result<
 
 /// The one person that is meant.
 fn find(entries: &[BookEntry], who: &str) -> Result<PublicKey, Failure> {
-    if let Some(key) = PublicKey::from_hex(who) {
-        return Ok(key);
-    }
-    let (name, digits) = (who.to_lowercase(), who.replace('-', "").to_lowercase());
-    let named = |entry: &&BookEntry| entry.name.to_lowercase() == name;
-    let begins =
-        |entry: &&BookEntry| digits.len() >= 4 && entry.key.fingerprint().replace('-', "").starts_with(&digits);
-    let mut found: Vec<&BookEntry> = entries.iter().filter(named).collect();
-    if found.is_empty() {
-        found = entries.iter().filter(begins).collect();
-    }
-    match found.as_slice() {
-        [one] => Ok(one.key),
-        [] => Err(Failure::new(Exit::Usage, format!("you have met nobody called {who}; 'swarm id show' lists all"))),
-        _ => Err(Failure::new(Exit::Usage, format!("{who} may be several people; give the whole fingerprint"))),
-    }
+    Directory::of_known(entries).find(who).map_err(|unclear| {
+        let why = match unclear {
+            Unclear::Nobody(who) => format!("you have met nobody called {who}; 'swarm id show' lists all"),
+            several @ Unclear::Several(_) => several.to_string(),
+        };
+        Failure::new(Exit::Usage, text::printable(&why))
+    })
 }
 
 #[cfg(test)]
