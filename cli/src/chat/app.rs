@@ -175,8 +175,9 @@ impl App {
 
     fn complete(&mut self, back: bool) {
         match &mut self.completion {
-            Some(completion) => completion.step(back),
-            None => {
+            Some(completion) if !completion.is_only_one() => completion.step(back),
+            // A folder is complete once it is named; what follows is what is in it.
+            _ => {
                 let people = self.directory();
                 let text = self.input.text();
                 let after = text.get(self.input.before().len()..).unwrap_or_default();

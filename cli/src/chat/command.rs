@@ -135,7 +135,7 @@ fn with_text(command: &str, rest: &str, people: &Directory) -> Result<(PublicKey
 }
 
 /// A number, as it is shown or with `#` in front.
-fn number(text: &str) -> Result<u32, ParseIntError> {
+pub(super) fn number(text: &str) -> Result<u32, ParseIntError> {
     text.strip_prefix('#').unwrap_or(text).parse()
 }
 

@@ -1,7 +1,16 @@
-//! Completion with Tab: commands at the start of the line, names behind commands and in texts.
+//! Completion with Tab: commands at the start of the line, names behind commands and in texts, paths behind a name.
 
+use super::command::number;
 use super::command::{COMMANDS, TAKE_NAMES};
 use super::people::Directory;
+use super::work::expanded;
+use swarm_proto::path::is_deceptive;
+
+/// Files of a folder that are looked at.
+const LOOKED_AT: usize = 10_000;
+
+/// Paths that are offered: more are a reason to type another letter.
+const PATHS: usize = 50;
 
 /// Completions of one beginning, through which Tab walks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +37,11 @@ impl Completion {
         (format!("{}{candidate}", self.head), &self.tail)
     }
 
+    /// Nothing else can be made of it: what comes next is another beginning.
+    pub(crate) fn is_only_one(&self) -> bool {
+        self.candidates.len() == 1
+    }
+
     /// Goes on to the next candidate, or back.
     pub(crate) fn step(&mut self, back: bool) {
         let count = self.candidates.len().max(1);
@@ -47,6 +61,11 @@ fn candidates<'t>(before: &'t str, people: &Directory) -> (&'t str, Vec<String>)
             let fitting = COMMANDS.iter().filter(|(command, ..)| command.len() > 2 && command.starts_with(before));
             return ("", fitting.map(|(command, ..)| format!("{command} ")).collect());
         };
+        if command == "/send"
+            && let Some(path) = path(rest, people)
+        {
+            return paths(before, path);
+        }
         let head = before.get(..=command.len()).unwrap_or_default();
         let names = if TAKE_NAMES.contains(&command) { people.beginning(rest) } else { Vec::new() };
         return (head, names.into_iter().map(|name| quoted(&name)).collect());
@@ -58,9 +77,33 @@ fn candidates<'t>(before: &'t str, people: &Directory) -> (&'t str, Vec<String>)
     (head, names.into_iter().map(|name| format!("{name}{behind}")).collect())
 }
 
+/// What stands behind a name, if a name and a space are in front.
+fn path<'t>(typed: &'t str, people: &Directory) -> Option<&'t str> {
+    let (_, path) = people.find_first(typed).ok()?;
+    typed.strip_suffix(path).is_some_and(|name| name.ends_with(' ')).then_some(path)
+}
+
+/// Files and folders that begin like this path, with which the text in front of the cursor ends.
+fn paths<'t>(before: &'t str, path: &str) -> (&'t str, Vec<String>) {
+    let (folder, start) = path.rfind('/').map_or(("", path), |at| path.split_at(at + 1));
+    let head = before.strip_suffix(start).unwrap_or_default();
+    let files = std::fs::read_dir(expanded(if folder.is_empty() { "./" } else { folder }));
+    let named = files.into_iter().flatten().take(LOOKED_AT).flatten().filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        let is_meant = name.starts_with(start) && (start.starts_with('.') || !name.starts_with('.'));
+        let behind = if file.path().is_dir() { "/" } else { "" };
+        // What cannot be shown as it is cannot be typed either.
+        (is_meant && !name.contains(is_deceptive)).then(|| format!("{name}{behind}"))
+    });
+    let mut named: Vec<String> = named.collect();
+    named.sort_unstable();
+    named.truncate(PATHS);
+    (head, named)
+}
+
 /// A name as it stands behind a command.
 fn quoted(name: &str) -> String {
-    if name.contains(char::is_whitespace) { format!("\"{name}\" ") } else { format!("{name} ") }
+    if name.contains(char::is_whitespace) || number(name).is_ok() { format!("\"{name}\" ") } else { format!("{name} ") }
 }
 
 #[cfg(test)]
@@ -92,6 +135,22 @@ mod tests {
         assert_eq!(completed("b"), ["Bo: "]);
         assert_eq!(completed("ask b"), ["ask Bo "]);
         assert!(completed("").is_empty() && completed("/nick b").is_empty() && completed("x").is_empty());
+    }
+
+    #[test]
+    fn paths_behind_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["My Film.mkv", "my.txt", ".hidden", "a\u{202e}b"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::fs::create_dir(folder.path().join("My Files")).unwrap();
+        let at = |typed: &str| format!("/send bo {}/{typed}", folder.path().display());
+        assert_eq!(completed(&at("My")), [at("My Files/"), at("My Film.mkv")]);
+        assert_eq!(completed(&at("")), [at("My Files/"), at("My Film.mkv"), at("my.txt")]);
+        assert_eq!(completed(&at(".h")), [at(".hidden")]);
+        assert!(completed(&at("none/x")).is_empty());
+        assert_eq!(completed("/send \"adam west\" src/chat/comple"), ["/send \"adam west\" src/chat/complete.rs"]);
+        assert_eq!(completed("/send b"), ["/send Bo "]);
     }
 
     #[test]
