@@ -36,7 +36,7 @@ impl Talker {
         writeln!(self.stdin, "{line}").unwrap();
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line: {error}"))
     }
 

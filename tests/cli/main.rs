@@ -5,6 +5,7 @@
 mod chat;
 mod inherited;
 mod metainfo;
+mod names;
 #[cfg(feature = "pictures")]
 mod pictures;
 mod shell;

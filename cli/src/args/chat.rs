@@ -7,6 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
+use swarm_proto::native::NativeUrl;
 
 /// Arguments of `chat`.
 #[derive(Args, Debug)]
@@ -132,6 +133,7 @@ Examples:
   swarm id show
   swarm id export key.txt              # whoever has this file is you
   swarm id trust k3j2-9qxa-77bd-m2vz   # after comparing it, over another way, with its owner
+  swarm id register anna --tracker native://box:6970
 
 The key is made on first use and lies in $XDG_STATE_HOME/swarm/chat, readable by you alone.")]
 pub(crate) struct IdArguments {
@@ -170,6 +172,28 @@ pub(crate) enum IdCommand {
     Block(Whom),
     /// Neither trust nor block somebody any longer.
     Unblock(Whom),
+    /// Register a name for your key at a native tracker, or renew it: it is nobody else's there.
+    Register(AtTracker),
+    /// Whose a name is at a native tracker, or which name a key of 64 digits has.
+    Lookup(AtTracker),
+    /// Give back a name of yours at a native tracker.
+    Release(AtTracker),
+}
+
+/// A name at a tracker.
+#[derive(Args, Debug)]
+pub(crate) struct AtTracker {
+    /// The name: 1 to 64 bytes, the same in upper and lower case.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+
+    /// The tracker.
+    #[arg(long, value_name = "native://HOST:PORT[/KEY]", value_hint = ValueHint::Url, value_parser = NativeUrl::tracker)]
+    pub(crate) tracker: NativeUrl,
+
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Whom.
@@ -182,10 +206,8 @@ pub(crate) struct Whom {
 
 /// A name to be called by; the room has its own rules too.
 fn nick(text: &str) -> Result<String, String> {
-    let name = text.trim();
-    let fine = !name.is_empty() && name.len() <= swarm_proto::limits::CHAT_NAME_LENGTH && !name.contains('#');
-    let safe = !name.chars().any(swarm_proto::path::is_deceptive);
-    (fine && safe).then(|| name.to_owned()).ok_or_else(|| {
-        format!("a name has 1 to {} bytes, no # and no control characters", swarm_proto::limits::CHAT_NAME_LENGTH)
+    swarm_proto::chat::chosen_name(text).ok_or_else(|| {
+        let longest = swarm_proto::limits::CHAT_NAME_LENGTH;
+        format!("a name has 1 to {longest} bytes, no # or check mark, and no control characters")
     })
 }

@@ -319,8 +319,15 @@ impl App {
 
     fn person(&self, key: PublicKey) -> Person {
         let known = self.people.iter().find(|person| person.key == key).cloned();
-        let unknown =
-            || Person { key, name: key.fingerprint(), here: false, trust: Trust::FirstSeen, direct: false, me: false };
+        let unknown = || Person {
+            key,
+            name: key.fingerprint(),
+            here: false,
+            trust: Trust::FirstSeen,
+            direct: false,
+            registered: false,
+            me: false,
+        };
         known.unwrap_or_else(unknown)
     }
 
@@ -363,7 +370,12 @@ fn in_short(request: &requests::Request) -> Option<String> {
 pub(super) fn described(person: &Person) -> String {
     let me = if person.me { ", you" } else { "" };
     let here = if person.here { "here" } else { "gone" };
-    format!("{} {} ({here}{me}{})", person.name, person.key.fingerprint(), judged(person))
+    format!("{} {}{} ({here}{me}{})", person.name, person.key.fingerprint(), mark(person), judged(person))
+}
+
+/// What stands behind the fingerprint of somebody whose name is registered. No name has this character in it.
+pub(super) fn mark(person: &Person) -> &'static str {
+    if person.registered { " ✓" } else { "" }
 }
 
 /// What is known of somebody's key, as it stands behind the name.

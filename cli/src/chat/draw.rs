@@ -3,7 +3,7 @@
 //! The input line has a row of its own that nothing else is ever drawn into; where there is room for one row only, it is
 //! the input line. Every text passes [`safe`] before it reaches a cell.
 
-use super::app::{App, judged};
+use super::app::{App, judged, mark};
 use super::pane::{Kind, Row};
 use super::text::{fitted, safe, width};
 use ratatui::Frame;
@@ -148,7 +148,7 @@ fn in_column(person: &Person, cells: usize) -> [Line<'static>; 2] {
     };
     [
         Line::styled(fitted(&format!("{sign} {name}{state}"), cells), style),
-        Line::styled(fitted(&format!("  {}", person.key.fingerprint()), cells), below),
+        Line::styled(fitted(&format!("  {}{}", person.key.fingerprint(), mark(person)), cells), below),
     ]
 }
 

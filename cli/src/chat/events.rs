@@ -19,6 +19,8 @@ impl App {
             ChatEvent::Left { person, silent } => self.left(person, silent),
             ChatEvent::Renamed { person, before } => self.renamed(person, &before),
             ChatEvent::NameChangedKey { name, pinned, now } => self.alarm(&name, pinned, now),
+            ChatEvent::NameRegistered { person, tracker } => self.proven(&person, &tracker),
+            ChatEvent::NameOfAnother { person, name, owner, tracker } => self.alarm_of(&person, &name, owner, &tracker),
             ChatEvent::Ringing { id } => self.ringing(id),
             ChatEvent::CallRequested { id, from } => self.called(id, &from),
             ChatEvent::CallEstablished { id, with } => return self.established(id, &with),
@@ -93,6 +95,27 @@ impl App {
             "SOMEBODY ELSE MAY CALL HIMSELF {name}: that name belongs to {pinned}, and {now} uses it now. \
              Compare fingerprints over another way before you believe it; /trust or /block {now}"
         );
+        self.note(Kind::Alarm, &text);
+    }
+
+    fn proven(&mut self, person: &Person, tracker: &str) {
+        let whose = if person.me { "your key" } else { "this key" };
+        let (name, fingerprint) = (&person.name, person.key.fingerprint());
+        self.note(Kind::Notice, &format!("✓ {name} ({fingerprint}): this name is registered for {whose} at {tracker}"));
+    }
+
+    fn alarm_of(&mut self, person: &Person, name: &str, owner: PublicKey, tracker: &str) {
+        let (owner, now) = (owner.fingerprint(), person.key.fingerprint());
+        let text = if person.me {
+            format!(
+                "YOUR NAME {name} IS ANOTHER KEY'S AT {tracker}, {owner}: others are warned of you; /nick gives you another"
+            )
+        } else {
+            format!(
+                "SOMEBODY ELSE MAY CALL HIMSELF {name}: {tracker} has that name registered for {owner}, and {now} uses it. \
+                 Compare fingerprints over another way before you believe it; /trust or /block {now}"
+            )
+        };
         self.note(Kind::Alarm, &text);
     }
 

@@ -24,6 +24,7 @@ struct Who {
     name: String,
     here: bool,
     trust: &'static str,
+    registered: bool,
     me: bool,
 }
 
@@ -72,6 +73,16 @@ enum What<'a> {
         name: &'a str,
         pinned: String,
         now: String,
+    },
+    ChatNameRegistered {
+        person: Who,
+        tracker: &'a str,
+    },
+    ChatNameOfAnother {
+        person: Who,
+        name: &'a str,
+        owner: String,
+        tracker: &'a str,
     },
     ChatRinging {
         request: String,
@@ -235,7 +246,15 @@ impl Who {
             Trust::Blocked => "blocked",
         };
         let (key, fingerprint) = named(&person.key);
-        Self { key, fingerprint, name: person.name.clone(), here: person.here, trust, me: person.me }
+        Self {
+            key,
+            fingerprint,
+            name: person.name.clone(),
+            here: person.here,
+            trust,
+            registered: person.registered,
+            me: person.me,
+        }
     }
 }
 
@@ -293,6 +312,12 @@ impl<'a> What<'a> {
             ChatEvent::CallEnded { id, with, why } => {
                 let why = if *why == CallEnd::HungUp { "hung_up" } else { "lost" };
                 Self::ChatCallEnded { request: id.to_string(), person: Who::of(with), why }
+            }
+            ChatEvent::NameRegistered { person, tracker } => {
+                Self::ChatNameRegistered { person: Who::of(person), tracker }
+            }
+            ChatEvent::NameOfAnother { person, name, owner, tracker } => {
+                Self::ChatNameOfAnother { person: Who::of(person), name, owner: owner.to_string(), tracker }
             }
             ChatEvent::DirectMessage { id, from, number, text, time_ms } => Self::ChatDirect {
                 request: id.to_string(),

@@ -22,7 +22,7 @@ pub(crate) fn key(byte: u8) -> PublicKey {
 /// Somebody who is here.
 pub(crate) fn person(name: &str, byte: u8) -> Person {
     let name = name.to_owned();
-    Person { key: key(byte), name, here: true, trust: Trust::FirstSeen, direct: true, me: false }
+    Person { key: key(byte), name, here: true, trust: Trust::FirstSeen, direct: true, registered: false, me: false }
 }
 
 /// Room and terminal.

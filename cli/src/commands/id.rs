@@ -1,5 +1,6 @@
 //! `id`: the key by which others know this user, and what the user thinks of theirs.
 
+use super::id_names;
 use crate::args::chat::{IdArguments, IdCommand};
 use crate::chat::people::{Directory, Unclear};
 use crate::exit::{Exit, Failure, OrExit};
@@ -35,8 +36,13 @@ pub(crate) fn identity() -> Result<Identity, Failure> {
     load_or_make_identity(&identity_file()?).or_exit(Exit::Disk)
 }
 
+/// Who we are, if that is decided already.
+pub(super) fn identity_if_made() -> Result<Option<Identity>, Failure> {
+    if identity_file()?.exists() { identity().map(Some) } else { Ok(None) }
+}
+
 /// Does what was typed.
-pub(crate) fn run(arguments: &IdArguments) -> Result<Exit, Failure> {
+pub(crate) async fn run(arguments: &IdArguments) -> Result<Exit, Failure> {
     match &arguments.what {
         IdCommand::Show { json } => show(*json)?,
         IdCommand::Export { file: Some(file) } => save_identity(file, &identity()?).or_exit(Exit::Disk)?,
@@ -45,6 +51,9 @@ pub(crate) fn run(arguments: &IdArguments) -> Result<Exit, Failure> {
         IdCommand::Trust(whom) => judge(&whom.who, ChatBook::trust)?,
         IdCommand::Block(whom) => judge(&whom.who, ChatBook::block)?,
         IdCommand::Unblock(whom) => judge(&whom.who, ChatBook::unblock)?,
+        command @ (IdCommand::Register(_) | IdCommand::Lookup(_) | IdCommand::Release(_)) => {
+            id_names::run(command).await?;
+        }
     }
     Ok(Exit::Done)
 }

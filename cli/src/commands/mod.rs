@@ -6,6 +6,7 @@ mod content;
 mod documentation;
 mod fetch;
 mod id;
+mod id_names;
 mod make_meta;
 mod room;
 mod scrape;
@@ -51,7 +52,7 @@ pub(crate) async fn run(arguments: Arguments, stop: &mut Stop) -> Result<Exit, F
         Command::Shell(arguments) => shell::run(arguments, stop).await,
         Command::Chat(arguments) => chat::run(arguments, screen, stop).await,
         Command::Room(arguments) => room::run(arguments),
-        Command::Id(arguments) => id::run(arguments),
+        Command::Id(arguments) => unless_stopped(stop, id::run(arguments)).await,
         Command::Completions(arguments) => documentation::completions(arguments),
         Command::Man(arguments) => documentation::man(arguments),
     }

@@ -10,6 +10,7 @@ mod hand_over;
 mod handle;
 mod identity;
 mod meeting;
+mod names;
 mod relay;
 mod task;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use events::ChatEvents;
 pub use handle::{ChatFailure, ChatHandle};
 pub use identity::{ChatFileError, load_or_make_identity, save_identity};
 pub use meeting::make_room;
+pub use names::{lookup_name, register_name, release_name};
 
 pub(crate) use handle::Requests;
 pub(crate) use relay::RelayAs;

@@ -3,14 +3,15 @@
 //! Owns no decision: tells the room which peers the trackers know and what they have handed on, and has them hand on what
 //! the room wants, in order and one after the other.
 
+use super::names;
 use crate::tracker::native::{NativeTracker, RelayNews};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use swarm_proto::announce::TrackerError;
-use swarm_proto::chat::{RelayOutcome, RelayPeer, Room};
+use swarm_proto::chat::{Identity, NameOutcome, RelayOutcome, RelayPeer, Room};
 use swarm_proto::id::{InfoHash, PeerId};
-use swarm_proto::native::Relayed;
+use swarm_proto::native::{PersonName, Relayed};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -26,6 +27,7 @@ pub(crate) struct RelayAs {
 pub(super) enum Step {
     News(RelayNews),
     Done(RelayOutcome),
+    Name(NameOutcome),
 }
 
 /// The trackers' end of a room.
@@ -36,12 +38,15 @@ pub(super) struct RelayWay {
     /// Goodbyes, which come several at once.
     waiting: VecDeque<(RelayPeer, Bytes)>,
     sending: JoinSet<RelayOutcome>,
+    looking_up: JoinSet<NameOutcome>,
+    identity: Identity,
 }
 
 impl RelayWay {
-    pub(super) fn new(own: RelayAs, room: InfoHash) -> Self {
+    pub(super) fn new(own: RelayAs, room: InfoHash, identity: Identity) -> Self {
         let news = own.native.relayed(room);
-        Self { own, room, news, waiting: VecDeque::new(), sending: JoinSet::new() }
+        let (waiting, sending, looking_up) = (VecDeque::new(), JoinSet::new(), JoinSet::new());
+        Self { own, room, news, waiting, sending, looking_up, identity }
     }
 
     /// The next thing that happens; never, where there is no native tracker. May be dropped at any time.
@@ -51,9 +56,19 @@ impl RelayWay {
                 self.send_next();
                 Step::Done(outcome.unwrap_or(RelayOutcome::Failed))
             }
+            Some(outcome) = self.looking_up.join_next() => Step::Name(outcome.unwrap_or(NameOutcome::Failed)),
             Some(news) = self.news.recv() => Step::News(news),
             else => std::future::pending().await,
         }
+    }
+
+    pub(super) fn look_up(&mut self, tracker: &str, name: PersonName) {
+        let (known, identity) =
+            (self.own.native.known(tracker, self.own.peer_id, self.own.port), self.identity.clone());
+        self.looking_up.spawn(async move {
+            let Some(tracker) = known else { return NameOutcome::Failed };
+            names::look_up(tracker, name, identity).await
+        });
     }
 
     pub(super) fn send(&mut self, to: RelayPeer, data: Bytes) {
@@ -85,6 +100,7 @@ impl Step {
                 room.handle_relayed(now, &from, &message.data);
             }
             Self::Done(outcome) => room.handle_relay_done(now, outcome),
+            Self::Name(outcome) => room.handle_name(now, outcome),
         }
     }
 }

@@ -115,7 +115,7 @@ pub(crate) struct ChatTask {
 /// Makes the room of a torrent, which native trackers know as this peer. Reads the list of known people.
 pub(crate) async fn open(room: InfoHash, options: &ChatOptions, own: RelayAs) -> Result<Chatting, ChatFailure> {
     // Before the first announce, so that nobody of whom a tracker tells is missed.
-    let relay = RelayWay::new(own, room);
+    let relay = RelayWay::new(own, room, options.identity.clone());
     let book = match options.book.clone() {
         Some(path) => spawn_blocking(move || ChatBook::open(&path)).await.map_err(|_| ChatFailure::Crashed)??.entries(),
         None => Vec::new(),
@@ -216,6 +216,7 @@ impl ChatTask {
                     ended |= self.outputs.send(ChatOutput::Send(neighbour, payload)).await.is_err();
                 }
                 Output::Relay { to, data } => self.relay.send(to, data),
+                Output::LookUp { tracker, name } => self.relay.look_up(&tracker, name),
                 Output::Close { neighbour } => {
                     ended |= self.outputs.send(ChatOutput::Close(neighbour)).await.is_err();
                 }

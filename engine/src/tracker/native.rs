@@ -14,6 +14,7 @@ mod wire;
 
 pub use catalogue::{Listing, fetch_file, fetch_metainfo, list, peers, publish, scrape, unpublish};
 
+pub(crate) use people::find_name;
 pub use people::{lookup_name, register_name, release_name, shut_down};
 pub use relay::{RelayNews, RelayedMessage};
 
@@ -101,6 +102,17 @@ impl NativeTracker {
             answered.await.map_err(|_| gone())?
         };
         timeout(RELAY_TIMEOUT, ask).await.unwrap_or(Err(TrackerError::TimedOut(RELAY_TIMEOUT)))
+    }
+
+    /// The tracker at this `HOST:PORT`, with our key there if it is known by one, where something is announced to it from here by
+    /// this peer id and port.
+    pub(crate) fn known(&self, authority: &str, peer_id: PeerId, port: u16) -> Option<NativeUrl> {
+        let url = parse(&format!("native://{authority}")).ok()?;
+        let target = Target::new(&url, peer_id, port);
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || links.keys().filter(|known| target == **known || target.is_without_key_of(known));
+        let passkey = known().max_by_key(|known| known.passkey.is_some())?.passkey.clone();
+        Some(NativeUrl { passkey, ..url })
     }
 
     /// Which other peers of a torrent trackers tell of, and what those say over them, from now on. One listener a torrent: the

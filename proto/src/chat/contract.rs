@@ -2,6 +2,7 @@
 
 use super::identity::{Identity, PublicKey};
 use crate::id::{InfoHash, PeerKey};
+use crate::native::PersonName;
 use bytes::Bytes;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +70,13 @@ pub enum Output {
         /// What: at most [`crate::limits::NATIVE_RELAYED_LENGTH`] bytes.
         data: Bytes,
     },
+    /// Ask a native tracker for whom a name is registered, then call `handle_name`; another question comes only then.
+    LookUp {
+        /// `HOST:PORT` of the tracker.
+        tracker: Arc<str>,
+        /// The name.
+        name: PersonName,
+    },
     /// The neighbour floods or lies: close its connection.
     Close {
         /// Which.
@@ -105,6 +113,17 @@ pub enum RelayOutcome {
     Failed,
 }
 
+/// What a native tracker says of a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameOutcome {
+    /// It is registered for this key.
+    Registered(PublicKey),
+    /// It is registered for nobody.
+    Nobody,
+    /// There is no answer.
+    Failed,
+}
+
 /// What is known of a person from one start to the next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BookEntry {
@@ -135,7 +154,7 @@ pub enum Trust {
     FirstSeen,
     /// The user has compared the fingerprint.
     Trusted,
-    /// The name belongs to another key.
+    /// The name belongs to another key: it was the first with it here, or it is registered for it at the torrent's tracker.
     NameConflict,
     /// The user wants to hear nothing.
     Blocked,
@@ -154,6 +173,8 @@ pub struct Person {
     pub trust: Trust,
     /// A neighbour of ours, as far as we can tell.
     pub direct: bool,
+    /// The native tracker of the torrent says that the name is registered for this key. False of names that mix alphabets.
+    pub registered: bool,
     /// It is us.
     pub me: bool,
 }
@@ -252,6 +273,24 @@ pub enum ChatEvent {
         pinned: PublicKey,
         /// The key that uses it now.
         now: PublicKey,
+    },
+    /// Somebody's name is registered for its key at the native tracker of the torrent.
+    NameRegistered {
+        /// Who.
+        person: Person,
+        /// `HOST:PORT` of the tracker.
+        tracker: Arc<str>,
+    },
+    /// Somebody, perhaps ourselves, uses a name that is registered for another key at the native tracker of the torrent.
+    NameOfAnother {
+        /// Who.
+        person: Person,
+        /// The name.
+        name: String,
+        /// The key for which it is registered.
+        owner: PublicKey,
+        /// `HOST:PORT` of the tracker.
+        tracker: Arc<str>,
     },
     /// The other side's program has our request.
     Ringing {

@@ -42,6 +42,11 @@ impl PublicKey {
         text
     }
 
+    /// A name that this key uses and that belongs to another: with the beginning of the fingerprint behind it.
+    pub(super) fn beside(&self, name: &str) -> String {
+        format!("{name}#{}", self.fingerprint().get(..4).unwrap_or_default())
+    }
+
     /// Whether these bytes were signed by this key. Strict: no weak keys, no second signature for the same bytes.
     pub(super) fn verifies(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
@@ -96,6 +101,12 @@ impl Identity {
     /// The key by which others know this person.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.key.verifying_key().to_bytes())
+    }
+
+    /// Signs what a native tracker wants signed ([`Claim::text`](crate::native::Claim::text)), which begins like nothing that
+    /// is signed in a chat.
+    pub fn sign_claim(&self, claim: &[u8]) -> [u8; 64] {
+        self.sign(claim)
     }
 
     pub(super) fn sign(&self, bytes: &[u8]) -> [u8; 64] {

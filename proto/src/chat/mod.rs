@@ -22,6 +22,7 @@ mod frame;
 mod history;
 mod identity;
 mod line;
+mod names;
 mod neighbour;
 mod noise;
 mod order;
@@ -37,6 +38,7 @@ mod text;
 
 pub use contract::*;
 pub use identity::{Identity, PublicKey};
+pub use text::chosen_name;
 
 use crate::id::{InfoHash, PeerKey};
 use crate::limits;
@@ -46,6 +48,7 @@ use calls::Calls;
 use envelope::{Body, Envelope};
 use frame::Frame;
 use history::History;
+use names::Names;
 use neighbour::Neighbour;
 use order::Waiting;
 use people::People;
@@ -110,6 +113,7 @@ pub struct Room {
     calls: Calls,
     own_rate: Bucket,
     relay: Relay,
+    names: Names,
     /// Which neighbours have the latest messages of ours.
     heard: VecDeque<(MessageId, BTreeSet<PeerKey>)>,
     stats: ChatStats,
@@ -126,11 +130,12 @@ impl Room {
     /// [`ChatError::BadName`].
     pub fn new(config: RoomConfig, seed: [u8; 32], now: Instant) -> Result<Self, ChatError> {
         let name = text::chosen_name(&config.name).ok_or(ChatError::BadName)?;
+        let clock = Clock { started: now, wall_ms: config.wall_ms };
         let mut room = Self {
             room: config.room,
             me: Me::new(config.identity.public(), name, config.wall_ms),
             identity: config.identity,
-            clock: Clock { started: now, wall_ms: config.wall_ms },
+            clock,
             timers: Timers { tell: None, refresh: now, sweep: now + presence::SWEEP, gossip: now + flood::GOSSIP },
             left: false,
             neighbours: BTreeMap::new(),
@@ -141,6 +146,7 @@ impl Room {
             calls: Calls::default(),
             own_rate: Bucket::new(OWN_RATE, now),
             relay: Relay::new(now),
+            names: Names::new(&clock),
             heard: VecDeque::new(),
             stats: ChatStats::default(),
             random: StdRng::from_seed(seed),
@@ -148,7 +154,7 @@ impl Room {
             events: VecDeque::new(),
         };
         room.people.admit(now, room.me.key);
-        room.note_name(room.me.key, &room.me.name.clone());
+        room.note_name(now, room.me.key, &room.me.name.clone());
         room.announce_presence(now);
         Ok(room)
     }
@@ -213,6 +219,7 @@ impl Room {
         self.ask_for_wanted(now);
         self.drive_calls(now);
         self.drive_relay(now);
+        self.drive_names(now);
     }
 
     /// When to call [`Room::handle_timeout`] unless another input comes first.
@@ -222,7 +229,7 @@ impl Room {
         }
         let fixed = [Some(self.timers.refresh), Some(self.timers.sweep), Some(self.timers.gossip), self.timers.tell];
         let others = [self.sync.deadline(), self.waiting.next_ask(), self.calls.next_due(), self.relay.next_due()];
-        fixed.into_iter().chain(others).flatten().min()
+        fixed.into_iter().chain(others).chain([self.names.next_due()]).flatten().min()
     }
 
     /// The next thing for the shell to do.
@@ -294,7 +301,9 @@ impl Room {
     pub fn myself(&self) -> Person {
         let (key, here) = (self.me.key, !self.left);
         let name = self.people.shown(&key, &self.me.name);
-        Person { key, trust: self.people.trust(&key, &self.me.name), name, here, direct: true, me: true }
+        let trust = self.people.trust(&key, &self.me.name);
+        let registered = self.names.is_registered(&key, &self.me.name);
+        Person { key, trust, name, here, direct: true, registered, me: true }
     }
 
     /// Asserts what must hold between any two inputs. For tests and the simulation.
@@ -314,6 +323,7 @@ impl Room {
             assert!(neighbour.lazy.len() <= flood::LAZY, "{} ids to tell", neighbour.lazy.len());
         }
         self.relay.check_invariants();
+        self.names.check_invariants();
         let relayed = self.neighbours.keys().filter(|key| is_relayed(**key)).count();
         assert!(self.left || relayed >= self.relay.up(), "a link that is up is a neighbour");
         assert!(!self.left || self.neighbours.is_empty(), "neighbours of a room that was left");
@@ -343,7 +353,9 @@ impl Room {
         }
         let mut connected = self.neighbours.iter().filter(|(at, _)| !is_relayed(**at));
         let direct = connected.any(|(_, neighbour)| neighbour.key == Some(key));
-        self.people.person(key, direct)
+        let mut person = self.people.person(key, direct);
+        self.judge_by_registration(&mut person);
+        person
     }
 
     /// Sends a frame.

@@ -239,7 +239,7 @@ impl Room {
         let name = shown_name(name);
         // The name of somebody who is here is the one of the presence; this may be an old one.
         if self.people.author(&author).is_some_and(|author| author.presence.is_none()) {
-            self.note_name(author, &name);
+            self.note_name(now, author, &name);
         }
         self.waiting.note_delivered(read.id, parents);
         self.stats.delivered += 1;
@@ -247,7 +247,7 @@ impl Room {
         let message = ChatMessage {
             id: read.id,
             author,
-            name: self.people.shown(&author, &name),
+            name: self.shown(&author, &name),
             text: shown_text(text),
             time_ms: read.envelope.time_ms,
             own: author == self.me.key,

@@ -60,6 +60,8 @@ pub(super) struct Author {
     heard: Instant,
     /// The name for which the user was warned.
     flagged: Option<String>,
+    /// The name of which the user was told for whom it is registered, and that one.
+    pub(super) told_owner: Option<(String, PublicKey)>,
 }
 
 /// Which of an author's rates.
@@ -234,7 +236,7 @@ impl People {
     /// A name as it is shown: with the beginning of the fingerprint where it belongs to somebody else.
     pub(super) fn shown(&self, key: &PublicKey, name: &str) -> String {
         match self.names.get(&folded(name)) {
-            Some(owner) if owner != key => format!("{name}#{}", key.fingerprint().get(..4).unwrap_or_default()),
+            Some(owner) if owner != key => key.beside(name),
             _ => name.to_owned(),
         }
     }
@@ -251,6 +253,7 @@ impl People {
             here: author.is_some_and(Author::is_here),
             name: self.shown(&key, &name),
             direct,
+            registered: false,
             me: false,
         }
     }
@@ -292,6 +295,7 @@ impl Author {
             name: String::new(),
             heard: now,
             flagged: None,
+            told_owner: None,
         }
     }
 

@@ -49,6 +49,7 @@ impl Room {
         let jitter = self.random.random_range(0..=REFRESH.as_secs() / 5);
         self.timers.refresh = now + REFRESH + Duration::from_secs(jitter);
         self.publish_presence(now, true);
+        self.check_name(now, self.me.key, &self.me.name.clone());
     }
 
     fn publish_presence(&mut self, now: Instant, here: bool) {
@@ -69,7 +70,7 @@ impl Room {
         }
         let name = chosen_name(name).ok_or(ChatError::BadName)?;
         let before = self.myself().name;
-        self.note_name(self.me.key, &name);
+        self.note_name(now, self.me.key, &name);
         self.me.name = name;
         self.announce_presence(now);
         self.events.push_back(ChatEvent::Renamed { person: self.myself(), before });
@@ -106,8 +107,8 @@ impl Room {
         let (id, bytes) = (read.id, read.bytes.clone());
         author.presence =
             Some(Presence { sequence, id, bytes: bytes.clone(), noise_key: *noise_key, here: *here, heard: now });
-        let shown_before = self.people.shown(&key, &before);
-        self.note_name(key, &name);
+        let shown_before = self.shown(&key, &before);
+        self.note_name(now, key, &name);
         self.presence_changed(now, key, (was_here, *here), shown_before, before != name);
         if way == Way::Past {
             let lacking = self.lacking(&id, Some(from));
@@ -133,7 +134,7 @@ impl Room {
     }
 
     /// Notes a name that somebody uses, and tells the user if it is somebody else's.
-    pub(super) fn note_name(&mut self, key: PublicKey, name: &str) {
+    pub(super) fn note_name(&mut self, now: Instant, key: PublicKey, name: &str) {
         match self.people.named(key, name) {
             NameNews::Known => {}
             NameNews::Pinned(entry) => self.remember(entry),
@@ -141,6 +142,7 @@ impl Room {
                 self.events.push_back(ChatEvent::NameChangedKey { name: name.to_owned(), pinned, now: key });
             }
         }
+        self.check_name(now, key, name);
     }
 
     fn remember(&mut self, entry: BookEntry) {

@@ -4,6 +4,7 @@ mod bench;
 mod calls;
 mod document;
 mod hostile;
+mod names;
 mod people;
 mod relay;
 mod soak;

@@ -9,15 +9,18 @@ pub(super) fn shown_text(raw: &str) -> String {
     printable(raw.as_bytes())
 }
 
-/// A name: one line without anything deceptive, and without `#`, which stands between a name and its fingerprint.
+/// A name: one line without anything deceptive or invisible, without `#`, which stands between a name and its fingerprint,
+/// and without what looks like the mark of a registered name.
 pub(super) fn shown_name(raw: &str) -> String {
     let shown = |c: char| match c {
         '#' => '_',
+        c if is_check_mark(c) => '_',
         c if is_deceptive(c) => char::REPLACEMENT_CHARACTER,
         c if c.is_whitespace() => ' ',
         c => c,
     };
-    let name: String = prefix(raw, limits::CHAT_NAME_LENGTH).chars().map(shown).collect();
+    let visible = prefix(raw, limits::CHAT_NAME_LENGTH).chars().filter(|c| !is_ignorable(*c));
+    let name: String = visible.map(shown).collect();
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
     if name.chars().all(|c| c == char::REPLACEMENT_CHARACTER) { "nameless".to_owned() } else { name }
 }
@@ -27,11 +30,46 @@ pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
-/// A name that we may choose ourselves.
-pub(super) fn chosen_name(raw: &str) -> Option<String> {
-    let trimmed = raw.trim();
+/// A name that one may choose for oneself, as others will see it; `None` if they would see another.
+pub fn chosen_name(raw: &str) -> Option<String> {
+    let visible: String = raw.chars().filter(|c| !is_ignorable(*c)).collect();
+    let trimmed = visible.trim();
     let fine = !trimmed.is_empty() && trimmed.len() <= limits::CHAT_NAME_LENGTH && shown_name(trimmed) == trimmed;
     fine.then(|| trimmed.to_owned())
+}
+
+/// Characters that show nothing wherever they stand (Unicode's `Default_Ignorable_Code_Point`, but for those that are
+/// deceptive in texts too). Two names that differ only in them look the same, so they are left out, and the names are one.
+fn is_ignorable(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}')
+        || matches!(c, '\u{200c}' | '\u{200d}' | '\u{2061}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}')
+        || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// What may be taken for `✓`.
+fn is_check_mark(c: char) -> bool {
+    matches!(c, '\u{221a}' | '\u{2611}' | '\u{2705}' | '\u{2713}' | '\u{2714}' | '\u{1f5f8}' | '\u{1f5f9}')
+}
+
+/// Whether a name mixes alphabets whose letters look alike, or has letters that only exist to look like Latin ones. Names
+/// wholly of another alphabet are what most of the world uses, though some of them look like Latin ones too.
+pub(super) fn looks_like_others(name: &str) -> bool {
+    let alphabet = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => Some('L'),
+        '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Some('G'),
+        '\u{400}'..='\u{52f}' => Some('C'),
+        '\u{531}'..='\u{58f}' => Some('A'),
+        '\u{13a0}'..='\u{13ff}' | '\u{ab70}'..='\u{abbf}' => Some('T'),
+        // Phonetic, small capital, roman, double-struck, full-width, bold and the like.
+        '\u{250}'..='\u{2af}' | '\u{1d00}'..='\u{1dbf}' | '\u{2100}'..='\u{218f}' | '\u{ff21}'..='\u{ff5a}' => {
+            Some('?')
+        }
+        '\u{a720}'..='\u{a7ff}' | '\u{1d400}'..='\u{1d7ff}' | '\u{1f110}'..='\u{1f189}' => Some('?'),
+        _ => None,
+    };
+    let mut alphabets = name.chars().filter_map(alphabet);
+    alphabets.next().is_some_and(|first| first == '?' || alphabets.any(|other| other != first))
 }
 
 #[cfg(test)]
@@ -57,5 +95,33 @@ mod tests {
             assert_eq!(chosen_name(bad), None, "{bad:?}");
         }
         assert_eq!(folded("ÄNNA"), folded("änna"));
+    }
+
+    #[test]
+    fn no_name_hides_a_letter_or_imitates_the_mark_of_a_registered_one() {
+        for hidden in ["a\u{200d}nna", "an\u{ad}na", "anna\u{fe0f}", "\u{3164}anna", "ann\u{e0061}a", "anna\u{2064}"] {
+            assert_eq!(
+                (shown_name(hidden).as_str(), chosen_name(hidden).as_deref()),
+                ("anna", Some("anna")),
+                "{hidden:?}"
+            );
+        }
+        assert_eq!((shown_name("\u{200d}"), chosen_name("\u{200d}")), ("nameless".to_owned(), None));
+        for mark in ['✓', '✔', '✅', '☑', '√', '🗸', '🗹'] {
+            let name = format!("anna {mark}");
+            assert_eq!((shown_name(&name).as_str(), chosen_name(&name)), ("anna _", None));
+        }
+    }
+
+    #[test]
+    fn names_that_mix_alphabets_are_known() {
+        for plain in ["anna", "Zoë 7", "Łukasz", "Анна", "Άννα", "李雷", "أنا", "anna 李", "", "🦀", "Đặng"]
+        {
+            assert!(!looks_like_others(plain), "{plain}");
+        }
+        for mixed in ["аnna", "annа", "Αnna", "ａnna", "ａｎｎａ", "𝐚𝐧𝐧𝐚", "ɑnna", "ᴀnna", "ⅿax", "Ꭺnna"]
+        {
+            assert!(looks_like_others(mixed), "{mixed}");
+        }
     }
 }

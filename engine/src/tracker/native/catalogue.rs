@@ -8,8 +8,8 @@ use swarm_proto::id::InfoHash;
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, NATIVE_METAINFO_LENGTH, NATIVE_PEERS};
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::native::{
-    CatalogueEntry, CatalogueFile, ListQuery, Name, NativeUrl, PeerList, PeerMessage, Publication, Request, RequestId,
-    Response, Serve, Stop, Token, TorrentKey, TrackerMessage,
+    CatalogueEntry, CatalogueFile, ListQuery, Name, NativeUrl, PeerList, PeerMessage, Publication, Refusal, Request,
+    RequestId, Response, Serve, Stop, Token, TorrentKey, TrackerMessage,
 };
 use tokio::time::timeout;
 
@@ -161,11 +161,20 @@ async fn ask(tracker: &NativeUrl, request: Request, patience: Duration) -> Resul
 
 /// One question over a connection that has no other under way.
 pub(super) async fn converse(wire: &mut Wire, asked: RequestId, request: Request) -> Result<Response, TrackerError> {
+    exchange(wire, asked, request).await?.map_err(refused)
+}
+
+/// The same for whoever wants to know why it is refused.
+pub(super) async fn exchange(
+    wire: &mut Wire,
+    asked: RequestId,
+    request: Request,
+) -> Result<Result<Response, Refusal>, TrackerError> {
     wire.send(&PeerMessage::Request(asked, request)).await?;
     loop {
         match wire.receive().await? {
-            TrackerMessage::Response(id, response) if id == asked => return Ok(response),
-            TrackerMessage::Refused(_, refusal) => return Err(refused(refusal)),
+            TrackerMessage::Response(id, response) if id == asked => return Ok(Ok(response)),
+            TrackerMessage::Refused(_, refusal) => return Ok(Err(refusal)),
             TrackerMessage::Ping(ping) => wire.send(&PeerMessage::Acknowledge(ping)).await?,
             TrackerMessage::Push(_) | TrackerMessage::Relayed(_) => {}
             TrackerMessage::Response(..) => return Err(odd_answer()),

@@ -1,13 +1,13 @@
 //! Names of people at a native tracker, and its end: a short connection for each question.
 
-use super::catalogue::{converse, odd_answer};
-use super::wire::Wire;
+use super::catalogue::{converse, exchange, odd_answer};
+use super::wire::{Wire, refused};
 use std::time::Duration;
 use swarm_proto::announce::TrackerError;
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, SIGNATURE_LENGTH};
 use swarm_proto::native::{
-    Challenge, Claim, NativeUrl, Online, Person, PersonKey, PersonName, PersonQuery, Registration, Request, RequestId,
-    Response, shutdown_proof,
+    Challenge, Claim, NativeUrl, Online, Person, PersonKey, PersonName, PersonQuery, Refusal, RefusalCode,
+    Registration, Request, RequestId, Response, shutdown_proof,
 };
 use tokio::time::timeout;
 
@@ -67,9 +67,38 @@ async fn claim(
 /// # Errors
 /// [`TrackerError`]; `Refused` where nobody has it.
 pub async fn lookup_name(tracker: &NativeUrl, query: PersonQuery) -> Result<Person, TrackerError> {
-    match challenged(tracker, |_| Request::WhoIs(query)).await? {
-        Response::Person(person) => Ok(person),
-        _ => Err(odd_answer()),
+    who_is(tracker, query).await?.map_err(refused)
+}
+
+/// Who has a name; `None` where nobody has it.
+///
+/// # Errors
+/// [`TrackerError`].
+pub(crate) async fn find_name(tracker: &NativeUrl, name: &PersonName) -> Result<Option<Person>, TrackerError> {
+    match who_is(tracker, PersonQuery::Name(name.clone())).await? {
+        Ok(person) => Ok(Some(person)),
+        Err(refusal) if refusal.code == RefusalCode::NotFound => Ok(None),
+        Err(refusal) => Err(refused(refusal)),
+    }
+}
+
+async fn who_is(tracker: &NativeUrl, query: PersonQuery) -> Result<Result<Person, Refusal>, TrackerError> {
+    let talk = async {
+        let mut wire = Wire::open(tracker, NATIVE_FRAME_LENGTH).await?;
+        exchange(&mut wire, RequestId(1), Request::WhoIs(query.clone())).await
+    };
+    match timeout(TIMEOUT, talk).await.unwrap_or(Err(TrackerError::TimedOut(TIMEOUT)))? {
+        Ok(Response::Person(person)) if is_about(&query, &person) => Ok(Ok(person)),
+        Ok(_) => Err(odd_answer()),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// Whether it is an answer to this question. With that of another one a tracker could have somebody prove another name.
+fn is_about(query: &PersonQuery, person: &Person) -> bool {
+    match query {
+        PersonQuery::Name(name) => person.person.folded() == name.folded(),
+        PersonQuery::Key(key) => person.key == *key,
     }
 }
 

@@ -25,7 +25,7 @@ pub struct RelayedMessage {
 /// What a tracker says of a torrent's other peers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RelayNews {
-    /// These are there, or were some time ago. Not all of them need take messages.
+    /// These are there, or were some time ago; perhaps none. Not all of them need take messages.
     Peers {
         /// `HOST:PORT` of the tracker.
         tracker: Arc<str>,
@@ -56,9 +56,7 @@ impl Relays {
 
     /// A tracker has told of peers.
     pub(super) fn told(&self, tracker: &str, info_hash: InfoHash, peers: &[SocketAddr]) {
-        if !peers.is_empty() {
-            self.tell(info_hash, || RelayNews::Peers { tracker: tracker.into(), peers: peers.to_vec() });
-        }
+        self.tell(info_hash, || RelayNews::Peers { tracker: tracker.into(), peers: peers.to_vec() });
     }
 
     /// Never waits; what nobody listens for, or has no room for, is dropped.

@@ -236,8 +236,9 @@ impl Relay {
 }
 
 impl Room {
-    /// A native tracker has told of these peers of the torrent.
+    /// A native tracker has told of these peers of the torrent, or of none: from now on names are looked up there.
     pub fn handle_peers(&mut self, now: Instant, tracker: &Arc<str>, peers: &[SocketAddr]) {
+        self.note_tracker(tracker);
         for address in peers.iter().filter(|address| address.port() != 0) {
             self.relay.add(now, tracker, canonical(*address));
         }
