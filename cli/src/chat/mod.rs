@@ -13,6 +13,8 @@ mod events;
 pub(crate) mod input;
 pub(crate) mod json;
 pub(crate) mod pane;
+#[cfg(test)]
+mod panics;
 pub(crate) mod people;
 pub(crate) mod pictures;
 pub(crate) mod plain;
