@@ -108,7 +108,7 @@ impl Torrent {
         self.request(Request::Command(Command::AddPeers(peers, PeerSource::User))).await;
     }
 
-    /// Adds trackers by announce URL, each a tier of its own behind the others.
+    /// Adds trackers that the user has named by announce URL, each a tier of its own behind the others.
     pub async fn add_trackers(&self, urls: Vec<String>) {
         self.request(Request::Command(Command::AddTrackers(urls))).await;
     }

@@ -132,7 +132,8 @@ pub struct AddTorrent {
     pub purpose: Purpose,
     /// What to hash first.
     pub verify: Verify,
-    /// Announce URLs besides those of the metainfo, each a tier of its own.
+    /// Announce URLs besides those of the metainfo, each a tier of its own. They must be the user's: unlike those of a
+    /// metainfo they may lead to anything on this machine.
     pub trackers: Vec<String>,
     /// Peers besides those of the metainfo, as `host:port`.
     pub peers: Vec<String>,

@@ -178,7 +178,7 @@ fn sighup_has_options_and_lists_read_again_and_loses_no_peer() {
 #[test]
 fn a_private_tracker_asks_for_a_key() {
     let place = Place::new();
-    place.write("keys", b"sesame max-torrents=1\nopen-wide\n");
+    place.write("keys", b"sesame max-torrents=1\nopen-wide\n5f3ac0de5f3ac0de\n");
     let (mut tracker, urls) = tracker(&place, "tracker --http 127.0.0.1:0 --native 127.0.0.1:0 --keys keys", 2);
     let announce = |path: &str, hash: char| {
         let hash = hash.to_string().repeat(20);
@@ -188,11 +188,33 @@ fn a_private_tracker_asks_for_a_key() {
     assert!(announce("/open/announce", 'a').contains("unknown key"));
     assert!(announce("/sesame/announce", 'a').contains("8:intervali300e"));
     assert!(announce("/sesame/announce", 'b').contains("too many torrents or peers for your key"));
+    assert!(get(&urls[0], "/stats").contains("\"denied\":3,"), "the three refusals are counted");
+    assert!(get(&urls[0], "/metrics").contains("\nswarm_tracker_denied_total 3\n"));
     let native = &urls[1];
     place.run(&format!("ls {native}")).failed(6, "this tracker is private");
     place.run(&format!("ls {native}/open")).failed(6, "unknown key");
-    // Our own client asks nothing but /announce of HTTP trackers on this machine, so that one is not asked with a key here.
-    transfer(&place, &format!("{native}/open-wide"), &format!("{native}/open-wide/"));
+    // What is typed is asked on this machine too, whatever its path; what a metainfo names only if it looks like a tracker's.
+    let http = urls[0].strip_suffix("/announce").unwrap();
+    transfer(&place, &format!("{native}/open-wide"), &format!("{http}/open-wide/announce"));
+    let (key, word) = (format!("{http}/5f3ac0de5f3ac0de/announce"), format!("{http}/open-wide/announce"));
+    place.run(&format!("make-meta in.bin -o keyed.meta --no-date --tracker {key} --tracker {word}")).good();
+    let mut seed = place.start("seed keyed.meta --json --listen 127.0.0.1:0");
+    let (mut answered, mut refused) = (None, None);
+    while answered.is_none() || refused.is_none() {
+        let event: serde_json::Value = serde_json::from_str(&seed.line()).unwrap();
+        match event["event"].as_str() {
+            Some("tracker") => answered = Some(event["url"].clone()),
+            Some("tracker_failed") => refused = Some((event["url"].clone(), event["error"].to_string())),
+            _ => {}
+        }
+    }
+    let (url, why) = refused.unwrap();
+    assert!(answered.unwrap() == key && url == word && why.contains("only this machine or network can reach"), "{why}");
+    let scrape = |urls: &str| place.run(&format!("scrape keyed.meta {urls}"));
+    assert!(scrape("").good().contains(&key));
+    assert!(scrape(&format!("--tracker {word}")).good().contains(&word));
+    seed.signal("-INT");
+    assert_eq!(seed.end(), Some(0));
     // A file from a catalogue: its tracker is asked by the same key, whatever stands in the metainfo.
     place.run(&format!("publish in.bin.meta {native}/open-wide/")).good();
     assert!(place.run(&format!("ls {native}/open-wide")).good().contains("in.bin"));

@@ -85,6 +85,7 @@ impl Watch {
             Figure::counter("scrapes", "Torrents named in scrapes.", stats.scrapes),
             Figure::counter("refused", "Announces refused because the tracker was full.", stats.refused),
             Figure::counter("limited", "Requests refused because their network asked too often.", stats.limited),
+            Figure::counter("denied", "Announces refused by the lists of torrents and keys.", stats.denied),
             Figure::counter("evicted_torrents", "Torrents that had to make room.", stats.evicted_torrents),
             Figure::counter("evicted_peers", "Peers that had to make room.", stats.evicted_peers),
             Figure::counter("http_requests", "Requests over HTTP.", self.requests.load(Relaxed)),

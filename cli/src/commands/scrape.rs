@@ -40,6 +40,7 @@ pub(crate) async fn run(arguments: &ScrapeArguments) -> Result<Exit, Failure> {
     urls.sort_unstable();
     urls.dedup();
     let clients = Trackers::new();
+    clients.trust(&arguments.trackers);
     let mut last = None;
     let mut answered = false;
     for url in urls {

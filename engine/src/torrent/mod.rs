@@ -183,7 +183,8 @@ impl Driver {
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,
             Command::Stop => self.stop_at = self.stop_at.or(Some(Instant::now() + STOP_DEADLINE)),
-            Command::AddPeers(..) | Command::AddTrackers(_) => {}
+            Command::AddTrackers(ref urls) => self.context.trackers.trust(urls),
+            Command::AddPeers(..) => {}
         }
         self.swarm.command(now(), command);
         self.update_state();

@@ -65,6 +65,7 @@ pub(crate) async fn open(context: Arc<Context>, torrent: AddTorrent, door: OpenD
         Ok::<_, DiskError>((Arc::new(storage), resume.map(Arc::new)))
     };
     let (storage, resume) = spawn_blocking(open).await.map_err(|_| AddError::Crashed)??;
+    context.trackers.trust(&torrent.trackers);
     Ok(Opened { context, torrent, storage, resume, door })
 }
 

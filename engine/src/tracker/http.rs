@@ -4,7 +4,9 @@
 //! where.
 
 use crate::web::{Fetched, Web, WebError};
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use swarm_proto::announce::http::{ScrapeEntry, announce_url, parse_reply, parse_scrape, scrape_url};
 use swarm_proto::announce::{Announce, AnnounceReply, Reach, TrackerError};
@@ -12,11 +14,19 @@ use swarm_proto::id::InfoHash;
 use swarm_proto::limits;
 use url::Url;
 
+/// The lengths of a key in a path: shorter ones are words that other services understand.
+const KEY_LENGTHS: std::ops::RangeInclusive<usize> = 16..=64;
+
 /// A client of all HTTP trackers; cheap to copy.
 #[derive(Clone, Debug, Default)]
 pub struct HttpTracker {
     web: Web,
+    named: Named,
 }
+
+/// The announce URLs that the user has named.
+#[derive(Clone, Default)]
+struct Named(Arc<RwLock<HashSet<String>>>);
 
 impl HttpTracker {
     /// A client; nothing is opened before the first announce.
@@ -24,20 +34,26 @@ impl HttpTracker {
         Self::default()
     }
 
+    /// The user has named these announce URLs: they are asked on this machine too, whatever their paths. For this client
+    /// and all its copies.
+    pub fn trust(&self, urls: &[String]) {
+        self.named.0.write().unwrap_or_else(PoisonError::into_inner).extend(urls.iter().cloned());
+    }
+
     /// Announces once to the tracker at `url` and waits for the answer at most for `timeout`.
     ///
     /// Loopback peers are left out of an answer that does not come from this machine.
     ///
     /// # Errors
-    /// [`TrackerError`], also for a URL on this machine that does not look like a tracker's: no metainfo shall make us
-    /// talk to other services here.
+    /// [`TrackerError`], also for a URL on this machine that does not look like a tracker's, unless the user has named it
+    /// ([`HttpTracker::trust`]): no metainfo shall make us talk to other services here.
     pub async fn announce(
         &self,
         url: &str,
         announce: &Announce,
         timeout: Duration,
     ) -> Result<AnnounceReply, TrackerError> {
-        let fetched = self.get(&announce_url(url, announce)?, least_reach(url)?, timeout).await?;
+        let fetched = self.get(&announce_url(url, announce)?, self.least_reach(url)?, timeout).await?;
         let mut reply = read(&fetched, parse_reply)?;
         if fetched.remote.is_some_and(|remote| reach(&remote) > Reach::Loopback) {
             reply.peers.retain(|peer| reach(&peer.address) > Reach::Loopback);
@@ -55,7 +71,7 @@ impl HttpTracker {
         hashes: &[InfoHash],
         timeout: Duration,
     ) -> Result<Vec<(InfoHash, ScrapeEntry)>, TrackerError> {
-        let least = least_reach(url)?;
+        let least = self.least_reach(url)?;
         let url = scrape_url(url, hashes).ok_or_else(|| TrackerError::Unsupported(format!("a scrape of {url}")))?;
         let fetched = self.get(&url, least, timeout).await?;
         read(&fetched, parse_scrape)
@@ -76,6 +92,15 @@ impl HttpTracker {
             true => Ok(fetched.body.to_vec()),
             false => Err(TrackerError::Failed(format!("HTTP status {}", fetched.status))),
         }
+    }
+
+    /// How far the server behind an announce URL must reach.
+    fn least_reach(&self, url: &str) -> Result<Reach, TrackerError> {
+        if self.named.0.read().unwrap_or_else(PoisonError::into_inner).contains(url) {
+            return Ok(Reach::Loopback);
+        }
+        let parsed = Url::parse(url).map_err(|_| TrackerError::Unsupported(url.into()))?;
+        Ok(if is_announce(parsed.path()) { Reach::Loopback } else { Reach::Private })
     }
 
     async fn get(&self, url: &str, least: Reach, timeout: Duration) -> Result<Fetched, TrackerError> {
@@ -101,11 +126,26 @@ fn read<T>(fetched: &Fetched, parse: impl Fn(&[u8]) -> Result<T, TrackerError>) 
     }
 }
 
-/// How far the server behind an announce URL must reach. On this machine only what stands at `/announce…` is a tracker,
-/// whatever the name in the URL resolves to: many servers take `/admin/delete/announce` for `/admin/delete`.
-fn least_reach(url: &str) -> Result<Reach, TrackerError> {
-    let parsed = Url::parse(url).map_err(|_| TrackerError::Unsupported(url.into()))?;
-    Ok(if parsed.path().starts_with("/announce") { Reach::Loopback } else { Reach::Private })
+/// Whether on this machine a tracker stands at this path, whatever name in the URL resolves to it: at `/announce…`, or with
+/// a key at `/KEY/announce`. Many servers take `/admin/delete/announce` for `/admin/delete`, so a key is one segment, long,
+/// and no word: it has digits and letters.
+fn is_announce(path: &str) -> bool {
+    let key = path.strip_suffix("/announce").and_then(|front| front.strip_prefix('/'));
+    path.starts_with("/announce") || key.is_some_and(is_key)
+}
+
+fn is_key(segment: &str) -> bool {
+    KEY_LENGTHS.contains(&segment.len())
+        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && segment.bytes().any(|byte| byte.is_ascii_digit())
+        && segment.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// What it holds are keys.
+impl std::fmt::Debug for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
@@ -207,10 +247,49 @@ mod tests {
             let asked = HttpTracker::new().announce(url, &announce(), SOON).await.unwrap_err().to_string();
             assert!(asked.ends_with("which only this machine or network can reach; refused"), "{asked}");
         }
+        let tracker = HttpTracker::new();
+        let reach = |path: &str| tracker.least_reach(&format!("http://127.0.0.1{path}"));
+        let key = "5f3ac0de5f3ac0de";
         for hidden in ["/admin/delete/announce", "/x?/announce", "//announce", "/%61nnounce", "/announce/../x"] {
-            assert_eq!(least_reach(&format!("http://127.0.0.1{hidden}")), Ok(Reach::Private), "{hidden}");
+            assert_eq!(reach(hidden), Ok(Reach::Private), "{hidden}");
         }
-        assert_eq!(least_reach("http://127.0.0.1/announce.php?x=/y"), Ok(Reach::Loopback));
-        assert_eq!(least_reach("http://10.0.0.1/x"), Ok(Reach::Private));
+        // Too short, words, numbers, escapes, more than one segment, and what is not exactly `announce`.
+        for key in [
+            "shutdown",
+            "5f3ac0d",
+            "delete-everything-now",
+            "1234567890123456",
+            "5f3ac0de5f3ac0d.",
+            "%35f3ac0de5f3ac0de",
+        ] {
+            assert_eq!(reach(&format!("/{key}/announce")), Ok(Reach::Private), "{key}");
+        }
+        let long = "a1".repeat(32);
+        for path in [format!("/{key}/{key}/announce"), format!("/{key}/announce.php"), format!("/{long}0/announce")] {
+            assert_eq!(reach(&path), Ok(Reach::Private), "{path}");
+        }
+        for path in
+            ["/announce.php?x=/y", "/announce/5f3a", &format!("/{key}/announce?x"), &format!("/{long}/announce")]
+        {
+            assert_eq!(reach(path), Ok(Reach::Loopback), "{path}");
+        }
+        assert_eq!(tracker.least_reach("http://10.0.0.1/x"), Ok(Reach::Private));
+    }
+
+    #[tokio::test]
+    async fn what_the_user_has_named_is_asked_on_this_machine() {
+        let address = server(|target| {
+            assert!(target.starts_with("/bob/announce?info_hash=") || target.starts_with("/bob/scrape?"), "{target}");
+            ok(b"d5:filesd20:\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0\xf0d8:completei3eee8:intervali900e5:peers0:e")
+        })
+        .await;
+        let (url, other) = (format!("http://{address}/bob/announce"), format!("http://{address}/eve/announce"));
+        let tracker = HttpTracker::new();
+        assert!(matches!(tracker.announce(&url, &announce(), SOON).await, Err(TrackerError::Unreachable(_))));
+        tracker.clone().trust(std::slice::from_ref(&url));
+        assert!(tracker.announce(&url, &announce(), SOON).await.is_ok());
+        assert!(tracker.scrape(&url, &[InfoHash([0xf0; 20])], SOON).await.is_ok());
+        assert!(matches!(tracker.announce(&other, &announce(), SOON).await, Err(TrackerError::Unreachable(_))));
+        assert!(!format!("{tracker:?}").contains("bob"));
     }
 }

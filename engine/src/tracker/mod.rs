@@ -42,6 +42,11 @@ impl Trackers {
         Self::default()
     }
 
+    /// The user has named these announce URLs: where they lead is not for us to judge (see [`HttpTracker::trust`]).
+    pub fn trust(&self, urls: &[String]) {
+        self.http.trust(urls);
+    }
+
     /// The client of native trackers, for what they do beside announces.
     pub fn native(&self) -> &NativeTracker {
         &self.native
