@@ -99,7 +99,7 @@ impl Store {
 impl Shard {
     fn import(&mut self, key: Key, swarm: &RemoteSwarm, context: &mut Context<'_>) {
         let Some(position) = self.find(key) else { return };
-        let ttl = Duration::from_secs(context.config.ttl().into());
+        let ttl = context.config.forgotten_after();
         for peer in swarm.peers.iter().filter(|peer| peer.age <= ttl) {
             self.import_peer(position, peer, context);
         }

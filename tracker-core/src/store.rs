@@ -81,6 +81,12 @@ impl Default for StoreConfig {
 }
 
 impl StoreConfig {
+    /// After how much silence peers are forgotten in fact: [`StoreConfig::peer_ttl`] in whole seconds, and never more than the
+    /// nine hours that a record can tell.
+    pub fn forgotten_after(&self) -> Duration {
+        Duration::from_secs(self.ttl().into())
+    }
+
     /// The time to live in seconds, as records can tell it.
     pub(crate) fn ttl(&self) -> u16 {
         u16::try_from(self.peer_ttl.as_secs()).unwrap_or(u16::MAX).min(OLDEST - 1)

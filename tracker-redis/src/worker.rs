@@ -61,7 +61,7 @@ pub(crate) async fn work(shared: Arc<Shared>, store: Weak<Store>) {
 
 /// One round trip about one torrent. Dropping the work at its end wakes those who wait.
 async fn exchange(shared: &Shared, store: &Weak<Store>, info_hash: InfoHash, work: Work) {
-    let Some(ttl) = store.upgrade().map(|store| store.config().peer_ttl) else { return };
+    let Some(ttl) = store.upgrade().map(|store| store.config().forgotten_after()) else { return };
     let reads = !work.waiters.is_empty();
     let commands = pipeline(&info_hash, &work, ttl);
     let counters = &shared.counters;
@@ -149,5 +149,22 @@ fn take_over(shared: &Shared, store: &Store, info_hash: InfoHash, (read, ttl): (
     queue.was_read(info_hash, instant);
     if !dead.is_empty() {
         queue.bury(info_hash, dead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarm_tracker_core::StoreConfig;
+
+    #[test]
+    fn a_swarm_lives_a_little_longer_than_its_last_peer_whatever_the_configuration() {
+        for (peer_ttl, seconds) in [(Duration::from_secs(660), "720"), (Duration::MAX, "32827"), (Duration::ZERO, "60")]
+        {
+            let config = StoreConfig { peer_ttl, ..StoreConfig::default() };
+            let commands = pipeline(&InfoHash([7; 20]), &Work::default(), config.forgotten_after());
+            let text = String::from_utf8(commands.get_packed_pipeline()).unwrap();
+            assert!(text.contains("EXPIRE") && text.ends_with(&format!("\r\n{seconds}\r\n")), "{text:?}");
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Responder {
         let with_key = StoreAnnounce { passkey: passkey_of(&path), ..request };
         let (counts, wait) = self.store.announce_or_wait(now, &with_key, peers).map_err(Refusal::Store)?;
         if let Some(key) = with_key.passkey {
-            self.keyed.remember(ip, key, now, self.store.config().peer_ttl);
+            self.keyed.remember(ip, key, now, self.store.config().forgotten_after());
         }
         Ok((request, counts, wait))
     }
@@ -190,7 +190,7 @@ impl Responder {
         let config = self.store.config();
         if config.access.is_some() {
             // A scrape has no room for a key: that of the last announce from there counts, as long as it is good.
-            let key = self.keyed.key_of(from.ip().to_canonical(), now, config.peer_ttl);
+            let key = self.keyed.key_of(from.ip().to_canonical(), now, config.forgotten_after());
             self.store.check_key(key.as_deref()).map_err(Refusal::Store)?;
         }
         Ok(Reply::Scraped(self.store.scrape(hashes)))
