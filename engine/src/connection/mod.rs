@@ -49,6 +49,8 @@ pub(crate) enum Received {
     Fault(PeerFault),
     /// A block is out.
     Uploaded(Block),
+    /// The connection has ended in the middle of a block, of which so many bytes are out.
+    CutShort(usize),
     /// A block could not be read from disk.
     Unreadable(Block),
 }
@@ -143,11 +145,22 @@ impl<S: Source> Connection<S> {
             }
         };
         tracing::debug!(peer = self.peer.0, %end, "connection ended");
-        if !self.batch.is_empty() && !matches!(end, End::Dropped) {
-            let received = std::mem::take(&mut self.batch);
+        let received = self.last_words(&end);
+        if !received.is_empty() {
             // Fails only when the torrent has ended, and then nobody wants to know.
             let _ = batches.send(Batch { peer: self.peer, received }).await;
         }
+    }
+
+    /// What has not been handed over. If the torrent has closed the connection, only what concerns what we sent.
+    fn last_words(&mut self, end: &End) -> Vec<Received> {
+        let mut received = std::mem::take(&mut self.batch);
+        if matches!(end, End::Dropped) {
+            received.retain(|received| matches!(received, Received::Uploaded(_) | Received::Unreadable(_)));
+        }
+        let cut_short = Some(self.sender.payload_cut_short()).filter(|bytes| *bytes > 0);
+        received.extend(cut_short.map(Received::CutShort));
+        received
     }
 
     /// Waits for whatever can go on, and does it. Reading comes before handing over, so that a batch grows as long as

@@ -217,6 +217,14 @@ impl Run {
         self.control.clear();
     }
 
+    /// Bytes of payload that are out of a block of which others are not.
+    pub(super) fn payload_cut_short(&self) -> usize {
+        match self.parts.front() {
+            Some(Part::Payload { .. }) => self.sent,
+            Some(Part::Control(_)) | None => 0,
+        }
+    }
+
     /// Bytes that are not out.
     pub(super) fn length(&self) -> usize {
         self.parts.iter().map(|part| part.bytes(&self.control).len()).sum::<usize>().saturating_sub(self.sent)

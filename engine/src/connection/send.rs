@@ -136,6 +136,11 @@ impl Sender {
         self.away || self.queue.is_empty() && self.run.is_empty() && self.failed.is_none()
     }
 
+    /// Bytes of payload that the socket has taken of a block of which it has not taken all.
+    pub(super) fn payload_cut_short(&self) -> usize {
+        self.run.payload_cut_short()
+    }
+
     /// What has left the queue since the last call, as [`Entry::cost`] measures it.
     pub(super) fn released(&mut self) -> usize {
         std::mem::take(&mut self.released)

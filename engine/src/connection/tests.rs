@@ -236,6 +236,49 @@ async fn a_full_queue_stops_the_reading_and_not_the_sending() {
 }
 
 #[tokio::test]
+async fn what_the_socket_has_taken_is_told_when_the_torrent_closes_the_connection() {
+    const HEADER: usize = 13;
+    let (near, far) = sockets().await;
+    let mut near = side(near, &file(), None);
+    far.writable().await.unwrap();
+    // Nobody takes what is told, so that what is told of the blocks waits at the connection.
+    for told in 1..=2 {
+        far.try_write(&[0, 0, 0, 1, 1]).unwrap();
+        while near.batches.len() < told {
+            tokio::task::yield_now().await;
+        }
+    }
+    near.send((0..400).map(|n| Outbound::Block(block(3, n % 8))).collect());
+    far.peek(&mut [0]).await.unwrap();
+    near.line = None;
+    let (mut uploaded, mut cut_short) = (0, 0);
+    while let Some(received) = near.next().await {
+        match received {
+            Received::Uploaded(_) => uploaded += 1,
+            Received::CutShort(bytes) => cut_short += bytes,
+            Received::Message(Message::Unchoke) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut arrived = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        far.readable().await.unwrap();
+        match far.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => arrived += count,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(arrived > HEADER, "nothing was under way");
+    let whole = uploaded * (HEADER + BLOCK_LENGTH as usize);
+    match cut_short {
+        0 => assert!((whole..=whole + HEADER).contains(&arrived), "{uploaded} blocks told, {arrived} bytes arrived"),
+        bytes => assert_eq!(arrived, whole + HEADER + bytes, "{uploaded} blocks and {bytes} bytes told"),
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_takes_nothing_cannot_make_the_queue_grow() {
     let (near, _far) = sockets().await;
     let near = side(near, &file(), None);

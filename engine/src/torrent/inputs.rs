@@ -18,6 +18,7 @@ use swarm_proto::wire::Handshake;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
+use tokio::time::{Instant, sleep_until};
 
 /// What a task of the torrent came to.
 pub(super) enum Done {
@@ -89,6 +90,7 @@ impl Driver {
                     self.swarm.handle_uploaded(now, peer, block);
                     self.served(block.piece());
                 }
+                Received::CutShort(bytes) => self.swarm.handle_cut_short(now, bytes as u64),
                 Received::Unreadable(block) => self.unreadable(peer, block),
                 Received::Message(_) | Received::Block(..) | Received::Fault(_) => {}
             }
@@ -135,6 +137,17 @@ impl Driver {
             Err(error) => {
                 tracing::error!(%error, "a task failed by a fault of this program");
                 self.crashed(awaited);
+            }
+        }
+    }
+
+    /// Waits for what the connections, all of them closed, have to say of what they sent.
+    pub(super) async fn take_last_words(&mut self, batches: &mut mpsc::Receiver<Batch>, deadline: Instant) {
+        while self.awaited.values().any(|awaited| matches!(awaited, Awaited::Connection(_))) {
+            tokio::select! {
+                Some(batch) = batches.recv() => self.take_batch(batch),
+                Some(done) = self.tasks.join_next_with_id() => self.take_done(done, batches),
+                () = sleep_until(deadline) => return,
             }
         }
     }

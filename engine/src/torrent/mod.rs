@@ -165,7 +165,7 @@ impl Driver {
                 }
             }
         }
-        self.end().await;
+        self.end(queues.batches).await;
     }
 
     /// The next moment at which something must be done.
@@ -226,9 +226,10 @@ impl Driver {
     }
 
     /// Waits for the disk, records what is there, and says goodbye.
-    async fn end(mut self) {
+    async fn end(mut self, mut batches: mpsc::Receiver<Batch>) {
         let deadline = Instant::now() + STOP_DEADLINE;
         self.records.cancel();
+        self.take_last_words(&mut batches, deadline).await;
         let waiting = self.pairing.take();
         self.verify_now(waiting.into_iter().collect());
         while self.records.is_busy()

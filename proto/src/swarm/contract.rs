@@ -92,7 +92,8 @@ pub enum Output {
         /// What.
         message: Message,
     },
-    /// Send the block as a `piece` message, then call `handle_uploaded`.
+    /// Send the block as a `piece` message, then call `handle_uploaded`; or `handle_cut_short`, if the connection ends before all of
+    /// it is out.
     Upload {
         /// To whom.
         peer: PeerKey,

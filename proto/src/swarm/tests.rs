@@ -576,6 +576,8 @@ fn inputs_for_connections_that_are_gone_do_no_harm() {
     let block = bench.swarm.geometry.block(bench.piece(1), 0).unwrap();
     bench.swarm.handle_message(bench.now, ghost, Message::Unchoke);
     bench.swarm.handle_uploaded(bench.now, ghost, block);
+    bench.swarm.handle_cut_short(bench.now, 100);
+    assert_eq!(bench.swarm.stats(bench.now).uploaded, u64::from(block.length()) + 100, "what was sent was sent");
     bench.swarm.handle_closed(bench.now, ghost);
     assert_eq!(bench.swarm.handle_block(bench.now, ghost, block), BlockVerdict::Drop);
     assert!(bench.outputs().is_empty());

@@ -90,6 +90,12 @@ impl Swarm {
         }
     }
 
+    /// A connection has ended in the middle of a block of which the shell had given so many bytes to the socket.
+    pub fn handle_cut_short(&mut self, now: Instant, bytes: u64) {
+        self.traffic.uploaded += bytes;
+        self.traffic.upload_rate.record(now, bytes);
+    }
+
     /// Empties the queue of a peer that is being choked: with BEP 6 all but the allowed pieces are rejected.
     pub(super) fn drop_requests(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
