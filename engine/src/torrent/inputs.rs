@@ -201,11 +201,11 @@ impl Driver {
     }
 
     fn piece_is_there(&mut self, piece: PieceIndex) {
-        let file_complete = self.files.gained(piece);
+        let complete = self.files.gained(piece);
         if self.swarm.is_complete() {
             self.finish(Some(piece));
-        } else if file_complete {
-            self.finish_files(piece);
+        } else if !complete.is_empty() {
+            self.finish_files(complete);
         }
     }
 

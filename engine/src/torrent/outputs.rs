@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use swarm_proto::geometry::PieceIndex;
 use swarm_proto::id::PeerKey;
+use swarm_proto::layout::FileIndex;
 use swarm_proto::swarm::{AnnounceJob, CloseReason, Output, PeerSource};
 use tokio::task::spawn_blocking;
 
@@ -145,9 +146,9 @@ impl Driver {
         self.tasks.spawn(async move { Done::Finished(finish.await) });
     }
 
-    /// A file is complete with this piece: it gets its final name.
-    pub(super) fn finish_files(&mut self, piece: PieceIndex) {
-        let finish = self.records.finish_files(piece, self.swarm.have().clone());
+    /// These files are complete: they get their final names.
+    pub(super) fn finish_files(&mut self, files: Vec<FileIndex>) {
+        let finish = self.records.finish_files(files);
         self.tasks.spawn(async move { Done::Finished(finish.await) });
     }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::geometry::PieceIndex;
+use swarm_proto::layout::FileIndex;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -139,14 +140,14 @@ impl Records {
         })
     }
 
-    /// Gives the files that are complete with this piece their final names.
+    /// Gives these files, which are complete, their final names. Nothing in here is as long as the torrent: there may be as many
+    /// calls as files.
     pub(super) fn finish_files(
         &mut self,
-        piece: PieceIndex,
-        have: Bitfield,
+        files: Vec<FileIndex>,
     ) -> impl Future<Output = Result<(), DiskError>> + Send + use<> {
         let storage = self.storage();
-        self.sync(move || storage.finish_piece(piece, &have).map(drop))
+        self.sync(move || storage.finish_files(&files).map(drop))
     }
 
     fn sync<W: FnOnce() -> Result<(), DiskError> + Send + 'static>(

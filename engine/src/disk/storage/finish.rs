@@ -58,7 +58,7 @@ impl Storage {
                 self.unfinished().complete.insert(index);
             }
         }
-        self.finish_complete(BTreeSet::new(), have)
+        self.finish_complete(BTreeSet::new(), have.is_full())
     }
 
     /// First pass of `prepare`: decides whose each file is, touching nothing.
@@ -102,18 +102,28 @@ impl Storage {
     /// with it, after a sync; small files of large torrents wait for each other, at the latest for [`Storage::sync`] or the
     /// last piece. Returns the files that carry their final name now and were not returned before.
     pub fn finish_piece(&self, piece: PieceIndex, have: &Bitfield) -> Result<Vec<FileIndex>, DiskError> {
-        let mut touched: Vec<FileIndex> = self.layout.spans_of_piece(piece).map(|span| span.file).collect();
-        touched.retain(|&index| {
-            let is_part = self.state(index).is_some_and(|state| state.name == Some(Name::Part));
-            is_part && self.is_complete(index, have)
-        });
+        let touched = self.layout.spans_of_piece(piece).map(|span| span.file);
+        self.finish(touched.filter(|&index| self.is_complete(index, have)), have.is_full())
+    }
+
+    /// As [`Storage::finish_piece`], for a caller who knows which files have become complete, while pieces of others are missing.
+    pub fn finish_files(&self, files: &[FileIndex]) -> Result<Vec<FileIndex>, DiskError> {
+        self.finish(files.iter().copied(), false)
+    }
+
+    fn finish(&self, files: impl Iterator<Item = FileIndex>, all: bool) -> Result<Vec<FileIndex>, DiskError> {
+        let complete: Vec<FileIndex> = files.filter(|index| self.is_part(*index)).collect();
         let waiting = {
             let mut unfinished = self.unfinished();
-            unfinished.complete.extend(touched);
+            unfinished.complete.extend(complete);
             unfinished.complete.len()
         };
-        let due = have.is_full() || waiting >= BATCH || self.layout.file_count() <= BATCH;
-        if due { self.finish_complete(BTreeSet::new(), have) } else { Ok(Vec::new()) }
+        let due = all || waiting >= BATCH || self.layout.file_count() <= BATCH;
+        if due { self.finish_complete(BTreeSet::new(), all) } else { Ok(Vec::new()) }
+    }
+
+    fn is_part(&self, index: FileIndex) -> bool {
+        self.state(index).is_some_and(|state| state.name == Some(Name::Part))
     }
 
     /// Waits until everything written so far is on the medium, then gives complete files their final names. Returns as
@@ -128,15 +138,14 @@ impl Storage {
         }
         self.present()?;
         let unsynced = std::mem::take(&mut self.unfinished().unsynced);
-        self.finish_complete(unsynced, have)
+        self.finish_complete(unsynced, have.is_full())
     }
 
-    fn finish_complete(&self, unsynced: BTreeSet<FileIndex>, have: &Bitfield) -> Result<Vec<FileIndex>, DiskError> {
+    fn finish_complete(&self, unsynced: BTreeSet<FileIndex>, all: bool) -> Result<Vec<FileIndex>, DiskError> {
         let mut complete = std::mem::take(&mut self.unfinished().complete);
-        if have.is_full() {
+        if all {
             // A task that failed by a fault of ours may have taken some with it.
-            let is_part = |index: &FileIndex| self.state(*index).is_some_and(|state| state.name == Some(Name::Part));
-            complete.extend(self.layout.files().map(|(index, _)| index).filter(is_part));
+            complete.extend(self.layout.files().map(|(index, _)| index).filter(|index| self.is_part(*index)));
         }
         let to_sync = &unsynced | &complete;
         let mut failure = self.sync_files(&to_sync).err();
@@ -160,7 +169,7 @@ impl Storage {
         if let Some(error) = failure {
             return Err(error);
         }
-        if have.is_full() {
+        if all {
             self.lock().share();
         }
         Ok(std::mem::take(&mut self.unfinished().finished))
