@@ -8,7 +8,8 @@ use crate::report::{Events, Reports, TorrentStatus};
 use crate::session::Inner;
 use crate::torrent::Request;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use swarm_proto::announce::PeerAddress;
 use swarm_proto::id::InfoHash;
 use swarm_proto::swarm::{Command, PeerSnapshot, PeerSource};
@@ -23,8 +24,10 @@ pub struct Torrent {
 struct Shared {
     info_hash: InfoHash,
     requests: mpsc::Sender<Request>,
-    reports: Reports,
+    reports: Arc<Reports>,
     chat: Option<Requests>,
+    /// It was told to stop.
+    stopping: Arc<AtomicBool>,
     /// Keeps the session alive.
     session: Arc<Inner>,
 }
@@ -48,7 +51,21 @@ impl Torrent {
         chat: Option<Requests>,
         session: Arc<Inner>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { info_hash, requests, reports, chat, session }) }
+        let (reports, stopping) = (Arc::new(reports), Arc::default());
+        Self { shared: Arc::new(Shared { info_hash, requests, reports, chat, stopping, session }) }
+    }
+
+    /// The same torrent, for those that must not keep its session alive.
+    pub(crate) fn background(&self) -> Background {
+        let Shared { info_hash, requests, reports, chat, stopping, session } = &*self.shared;
+        Background {
+            info_hash: *info_hash,
+            requests: requests.clone(),
+            reports: Arc::clone(reports),
+            chat: chat.clone(),
+            stopping: Arc::clone(stopping),
+            session: Arc::downgrade(session),
+        }
     }
 
     /// The name of the torrent in the protocol.
@@ -116,6 +133,7 @@ impl Torrent {
     /// Stops the torrent for ever, and waits until the trackers know (5 s at most) and all that was verified is
     /// recorded.
     pub async fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
         self.request(Request::Command(Command::Stop)).await;
         self.wait_ended().await;
     }
@@ -150,5 +168,68 @@ impl Torrent {
 impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Torrent").field(&self.shared.info_hash).finish()
+    }
+}
+
+/// A torrent, as its session and the rooms of that know it: a handle that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct Background {
+    info_hash: InfoHash,
+    requests: mpsc::Sender<Request>,
+    reports: Arc<Reports>,
+    chat: Option<Requests>,
+    stopping: Arc<AtomicBool>,
+    session: Weak<Inner>,
+}
+
+impl Background {
+    pub(crate) fn info_hash(&self) -> InfoHash {
+        self.info_hash
+    }
+
+    /// A handle for users, as long as there is a session.
+    pub(crate) fn upgrade(&self) -> Option<Torrent> {
+        let Self { info_hash, requests, reports, chat, stopping, session } = self.clone();
+        let session = session.upgrade()?;
+        Some(Torrent { shared: Arc::new(Shared { info_hash, requests, reports, chat, stopping, session }) })
+    }
+
+    pub(crate) fn status(&self) -> TorrentStatus {
+        self.reports.status.borrow().clone()
+    }
+
+    /// Whether it has ended, or is about to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || self.has_ended()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.requests.is_closed() || self.reports.status.borrow().state.has_ended()
+    }
+
+    /// Waits until its files are free and its place in the session too.
+    pub(crate) async fn wait_ended(&self) {
+        let mut status = self.reports.status.clone();
+        while status.changed().await.is_ok() {}
+    }
+
+    /// Stops it for ever, some time soon.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.send(Request::Command(Command::Stop));
+    }
+
+    pub(crate) fn add_peers(&self, addresses: impl IntoIterator<Item = std::net::SocketAddr>) {
+        let peers = addresses.into_iter().map(|address| PeerAddress { address, peer_id: None }).collect();
+        self.send(Request::Command(Command::AddPeers(peers, PeerSource::User)));
+    }
+
+    /// Without waiting, unless the torrent is slow; then behind whoever waits already.
+    fn send(&self, request: Request) {
+        let Err(mpsc::error::TrySendError::Full(request)) = self.requests.try_send(request) else { return };
+        let requests = self.requests.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { requests.send(request).await });
+        }
     }
 }

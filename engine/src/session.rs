@@ -5,15 +5,16 @@
 //! its torrents is dropped; then everything ends by itself.
 
 use crate::buffer::BlockPool;
-use crate::chat::{self, ChatFailure, ChatOptions, Chatting, RelayAs};
+use crate::chat::{self, ChatFailure, ChatOptions, Chatting, Offered, RelayAs};
 use crate::disk::{Allocation, DiskError, FilePool, ForeignFiles, descriptor_limit};
-use crate::handle::Torrent;
+use crate::handle::{Background, Torrent};
 use crate::limiter::RateLimiter;
 use crate::listener::{self, Doors, Listen};
 use crate::report::{self, Reporter};
 use crate::supervise::caught;
 use crate::torrent::{self, Inlets, Opened};
 use crate::tracker::Trackers;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -221,6 +222,10 @@ pub(crate) struct Inner {
     shutdown: watch::Sender<bool>,
     listener: AbortHandle,
     torrents: Mutex<JoinSet<()>>,
+    /// Those that have not ended.
+    known: Mutex<HashMap<InfoHash, Background>>,
+    /// What is served only because it was offered to somebody.
+    offered: Offered,
     address: SocketAddr,
 }
 
@@ -272,6 +277,8 @@ impl Session {
             shutdown: watch::Sender::new(false),
             listener: task.abort_handle(),
             torrents: Mutex::default(),
+            known: Mutex::default(),
+            offered: Offered::default(),
             address,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -320,7 +327,22 @@ impl Session {
             });
         }
         drop(torrents);
-        Ok(Torrent::new(info_hash, requests, reports, handle, Arc::clone(&self.inner)))
+        let torrent = Torrent::new(info_hash, requests, reports, handle, Arc::clone(&self.inner));
+        let mut known = self.inner.known();
+        known.retain(|_, torrent| !torrent.has_ended());
+        known.insert(info_hash, torrent.background());
+        drop(known);
+        Ok(torrent)
+    }
+
+    /// A torrent that is there.
+    pub(crate) fn find(&self, info_hash: InfoHash) -> Option<Background> {
+        self.inner.known().get(&info_hash).cloned()
+    }
+
+    /// What is served only because it was offered to somebody.
+    pub(crate) fn offered(&self) -> &Offered {
+        &self.inner.offered
     }
 
     /// As whom the session's torrents are announced to native trackers.
@@ -352,6 +374,10 @@ impl fmt::Debug for Session {
 impl Inner {
     fn torrents(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<InfoHash, Background>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -158,11 +158,16 @@ pub const CHAT_PENDING_PER_AUTHOR: usize = 16;
 /// Messages that are known to be missing and are asked for.
 pub const CHAT_WANTED: usize = 1_024;
 
-/// Calls and offers of one person that wait or are under way.
+/// Calls, and offers of others that wait for an answer.
 pub const CHAT_CALLS: usize = 32;
 
-/// Bytes of a metainfo that is handed over in a chat: some 10,000 pieces. It passes through others' hands.
-pub const CHAT_METAINFO_LENGTH: usize = 256 * 1024;
+/// Own offers, and those of others that were accepted: something for each of a class. What they report, one in 5 s each,
+/// and its acknowledgements stay below what is taken of one author.
+pub const CHAT_TRANSFERS: usize = 64;
 
-/// Addresses of the sender in an offer: two families on a few networks.
+/// Bytes of a metainfo that is handed over in a chat: some 6,000 files. It passes through others' hands, in fewer messages
+/// than they take of one author at once.
+pub const CHAT_METAINFO_LENGTH: usize = 512 * 1024;
+
+/// Addresses of one side in an offer: two families on a few networks.
 pub const CHAT_ADDRESSES: usize = 8;

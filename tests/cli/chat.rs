@@ -195,8 +195,67 @@ fn plain_lines_a_call_and_files() {
     bo.types("/accept anna");
     bo.event("chat_file", |event| event["name"] == "picture.png");
     assert_eq!(std::fs::read(bo_place.path("picture.png")).unwrap(), content);
+    talker.until("bo has all of picture.png");
+    // The other way round, told as JSON.
+    bo_place.write("answer.bin", &noise(8, 200_000));
+    bo.types("/send anna answer.bin");
+    let offered = bo.event("chat_offering", |_| true);
+    talker.until("answer.bin");
+    talker.types("/accept bo");
+    let sent = bo.event("chat_sending", |event| event["state"] == "complete");
+    assert_eq!((&sent["name"], &sent["have_bytes"]), (&Value::from("answer.bin"), &Value::from(200_000)));
+    assert_eq!((&sent["request"], &sent["number"]), (&offered["request"], &offered["number"]));
+    talker.until("answer.bin is here");
+    assert_eq!(std::fs::read(anna.path("answer.bin")).unwrap(), noise(8, 200_000));
     assert_eq!(talker.end(), Some(0));
     assert_eq!(bo.end(), Some(0));
+}
+
+/// Killed while files come, and started again: what was there is not fetched again. Then the sender takes them back.
+#[test]
+fn a_transfer_goes_on_behind_a_crash_and_is_ended_by_its_number() {
+    let (anna, bo_place, bo, port) = room();
+    drop(bo);
+    let content = noise(9, 16_000_000);
+    anna.write("film.mkv", &content);
+    let line = "chat den.meta --json --nick anna --listen 127.0.0.1:0 --up-limit 1M";
+    let mut sender = Talker::new(&anna, line);
+    let port = sender.event("chat_entered", |_| true)["listen_port"].as_u64().unwrap_or(port);
+    let line = format!("chat den.meta --json --nick bo --listen 127.0.0.1:0 --peer 127.0.0.1:{port}");
+    let mut had = 0;
+    for round in 0..2 {
+        let mut bo = Talker::new(&bo_place, &line);
+        bo.event("chat_joined", |event| event["person"]["name"] == "anna");
+        if round == 0 {
+            sender.event("chat_joined", |event| event["person"]["name"] == "bo");
+        }
+        sender.types("/send bo film.mkv");
+        let number = sender.event("chat_offering", |_| true)["number"].clone();
+        bo.event("chat_offer", |event| event["name"] == "film.mkv");
+        bo.types("/accept");
+        if round == 1 {
+            // Of the transfer before nobody has heard anything since.
+            let lost = sender.event("chat_sending", |event| event["state"] == "lost");
+            assert_eq!(lost["have_bytes"], had);
+        }
+        let fetching = |event: &Value| event["state"] == "fetching";
+        let first = sender.event("chat_sending", fetching)["have_bytes"].as_u64().unwrap();
+        assert!(first >= had, "{first} bytes, and {had} were there");
+        had = sender.event("chat_sending", |event| fetching(event) && event["have_bytes"].as_u64() > Some(first))
+            ["have_bytes"]
+            .as_u64()
+            .unwrap();
+        if round == 1 {
+            sender.types(&format!("/hangup {number}"));
+            let end = sender.event("chat_sending", |event| event["state"] == "withdrawn");
+            assert_eq!(end["number"], number);
+            let end = bo.event("chat_receiving", |event| event["state"] == "withdrawn");
+            assert!(end["have_bytes"].as_u64() >= Some(had), "{end}");
+        }
+        // Killed, not asked to leave.
+        drop(bo);
+    }
+    assert_eq!(sender.end(), Some(0));
 }
 
 #[test]

@@ -3,11 +3,15 @@
 
 use std::net::SocketAddr;
 use swarm_engine::chat::{ChatBook, make_room};
-use swarm_engine::{AddTorrent, ChatEvents, ChatHandle, ChatOptions, Session, Torrent, TorrentEvent};
-use swarm_proto::chat::{ChatEvent, DeliveryState, Identity, Pinned, Trust};
+use swarm_engine::{
+    AddError, AddTorrent, ChatEvents, ChatHandle, ChatOptions, Session, SessionConfig, State, Torrent, TorrentEvent,
+};
+use swarm_proto::chat::{
+    ChatEvent, DeliveryState, Identity, Pinned, RequestId, Transfer, TransferEnd, TransferState, Trust,
+};
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::swarm::Event;
-use swarm_tests::kit::{PATIENCE, Payload, seed, session};
+use swarm_tests::kit::{PATIENCE, Payload, seed, session, session_with, slow_session};
 use tempfile::TempDir;
 
 /// Somebody in a room without files.
@@ -17,6 +21,7 @@ struct Person {
     chat: ChatHandle,
     events: ChatEvents,
     folder: TempDir,
+    metainfo: Metainfo,
 }
 
 fn identity(at: u8) -> Identity {
@@ -25,8 +30,11 @@ fn identity(at: u8) -> Identity {
 
 impl Person {
     async fn enter(metainfo: &Metainfo, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
+        Self::enter_with(session(), metainfo, at, name, peers).await
+    }
+
+    async fn enter_with(session: Session, metainfo: &Metainfo, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let session = session();
         let mut options = ChatOptions::new(identity(at), name);
         options.book = Some(folder.path().join("state/people"));
         let mut add = AddTorrent::room(metainfo.clone(), folder.path().join("room"), options);
@@ -34,7 +42,7 @@ impl Person {
         let torrent = session.add(add).await.expect("a room");
         let chat = torrent.chat().expect("a chat");
         let events = chat.events();
-        Self { session, torrent, chat, events, folder }
+        Self { session, torrent, chat, events, folder, metainfo: metainfo.clone() }
     }
 
     fn address(&self) -> SocketAddr {
@@ -152,6 +160,9 @@ async fn a_folder_is_handed_over_directly_from_who_offers_it() {
     tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
     payload.assert_copied_to(into.path());
     anna.until(|event| matches!(event, ChatEvent::OfferAccepted { .. }).then_some(())).await;
+    let (transfer, end) = anna.until(ended).await;
+    assert_eq!((transfer.have_bytes, transfer.total_bytes, end), (300_017, 300_017, TransferEnd::Complete));
+    assert_eq!((transfer.name.as_str(), transfer.with.name.as_str(), transfer.ours), ("holiday", "carl", true));
     assert!(carl.chat.accept_offer(id, into.path()).await.is_err(), "an answer is worth one request");
     let declined = anna.chat.offer(identity(2).public(), payload.parent().join("holiday")).await.expect("again");
     let mut bob = bob;
@@ -212,4 +223,197 @@ async fn seeds_that_chat_stay_connected_and_others_go_as_ever() {
     assert_eq!((person.name.as_str(), person.trust, person.direct), ("anna", Trust::FirstSeen, true));
     let peers = first.peers().await;
     assert!(peers.iter().all(|peer| peer.peer_id != plain.peer_id()), "seeds that have nothing for each other part");
+}
+
+/// Two neighbours, of whom the first sends no more than so many bytes a second.
+async fn pair(bytes_per_s: u64, receiver: Session) -> (Person, Person) {
+    let metainfo = room();
+    let mut anna = Person::enter_with(slow_session(bytes_per_s), &metainfo, 1, "anna", &[]).await;
+    let mut bob = Person::enter_with(receiver, &metainfo, 2, "bob", &[anna.address()]).await;
+    anna.joined("bob").await;
+    bob.joined("anna").await;
+    (anna, bob)
+}
+
+fn ended(event: &ChatEvent) -> Option<(Transfer, TransferEnd)> {
+    match event {
+        ChatEvent::OfferEnded { transfer, end } => Some((transfer.clone(), *end)),
+        _ => None,
+    }
+}
+
+impl Person {
+    /// Offers a payload to somebody who is waiting for it.
+    async fn offers(&self, payload: &Payload, name: &str, to: &mut Person) -> RequestId {
+        let path = payload.parent().join(name);
+        let id = self.chat.offer(to.chat.key(), path).await.expect("an offer");
+        to.until(|event| matches!(event, ChatEvent::OfferReceived { id: came, .. } if *came == id).then_some(())).await;
+        id
+    }
+
+    /// Waits until a torrent has no place in the session any more.
+    async fn until_free(&self, metainfo: &Metainfo, payload: &Payload) {
+        let free = async {
+            loop {
+                match self.session.add(AddTorrent::seed(metainfo.clone(), payload.parent())).await {
+                    Ok(torrent) => return torrent.stop().await,
+                    Err(AddError::Duplicate(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, free).await.expect("in time");
+    }
+}
+
+async fn has(torrent: &Torrent, bytes: u64) {
+    let mut status = torrent.watch();
+    let there = status.wait_for(|status| status.stats.have_bytes >= bytes);
+    tokio::time::timeout(PATIENCE, there).await.expect("in time").expect("a torrent that runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_side_ends_a_transfer_and_what_is_there_stays() {
+    let payload = Payload::file("film", 3_000_000);
+    let metainfo = payload.metainfo(16_384, &[]);
+    for by_sender in [false, true] {
+        let (mut anna, mut bob) = pair(400_000, session()).await;
+        let id = anna.offers(&payload, "film", &mut bob).await;
+        let into = TempDir::new().expect("a folder");
+        let torrent = bob.chat.accept_offer(id, into.path()).await.expect("a fetch");
+        has(&torrent, 300_000).await;
+        let seen = |event: &ChatEvent| match event {
+            ChatEvent::OfferProgress { transfer, state: TransferState::Fetching } => Some(transfer.clone()),
+            _ => None,
+        };
+        assert_eq!(anna.until(seen).await.total_bytes, 3_000_000);
+        let (who, end) = if by_sender { (&anna, TransferEnd::Withdrawn) } else { (&bob, TransferEnd::GivenUp) };
+        who.chat.hang_up(id).await.expect("hung up");
+        for person in [&mut anna, &mut bob] {
+            let (transfer, how) = person.until(ended).await;
+            assert!(how == end && transfer.have_bytes < 3_000_000, "{transfer:?} {how:?}");
+        }
+        tokio::time::timeout(PATIENCE, torrent.wait_ended()).await.expect("in time");
+        assert_eq!(torrent.status().state, State::Stopped);
+        let there = std::fs::read_dir(into.path()).expect("a folder").count();
+        assert_eq!(there, 1, "what was fetched stays");
+        anna.until_free(&metainfo, &payload).await;
+        assert!(payload.parent().join("film").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_takes_is_served_no_longer_but_for_what_was_served_anyway() {
+    let payload = Payload::file("film", 100_000);
+    let metainfo = payload.metainfo(16_384, &[]);
+    let (mut anna, mut bob) = pair(10_000_000, session()).await;
+    // Of two offers one may end.
+    let first = anna.offers(&payload, "film", &mut bob).await;
+    let second = anna.offers(&payload, "film", &mut bob).await;
+    bob.chat.decline(first).await.expect("declined");
+    anna.until(|event| matches!(event, ChatEvent::OfferDeclined { .. }).then_some(())).await;
+    let again = anna.session.add(AddTorrent::seed(metainfo.clone(), payload.parent())).await;
+    assert!(matches!(again, Err(AddError::Duplicate(_))), "the second offer needs it");
+    anna.chat.hang_up(second).await.expect("taken back");
+    anna.until_free(&metainfo, &payload).await;
+    // What the user serves stays.
+    let own = seed(&anna.session, &payload, &metainfo).await;
+    let third = anna.offers(&payload, "film", &mut bob).await;
+    bob.chat.decline(third).await.expect("declined");
+    anna.until(|event| matches!(event, ChatEvent::OfferDeclined { .. }).then_some(())).await;
+    let into = TempDir::new().expect("a folder");
+    let fourth = anna.offers(&payload, "film", &mut bob).await;
+    let torrent = bob.chat.accept_offer(fourth, into.path()).await.expect("a fetch");
+    tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
+    payload.assert_copied_to(into.path());
+    assert_eq!(anna.until(ended).await.1, TransferEnd::Complete);
+    assert!(own.status().state == State::Seeding);
+    // What is there already is there at once, also into another folder.
+    let fifth = anna.offers(&payload, "film", &mut bob).await;
+    let same = bob.chat.accept_offer(fifth, into.path()).await.expect("what is there");
+    assert!(same.status().complete);
+    assert_eq!(anna.until(ended).await.1, TransferEnd::Complete);
+    let other = TempDir::new().expect("a folder");
+    let sixth = anna.offers(&payload, "film", &mut bob).await;
+    let torrent = bob.chat.accept_offer(sixth, other.path()).await.expect("a fetch");
+    tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
+    payload.assert_copied_to(other.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_broke_off_goes_on_where_it_was() {
+    let payload = Payload::file("film", 1_500_000);
+    let (into, state) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+    let receiver = || {
+        let state_folder = Some(state.path().to_owned());
+        session_with(SessionConfig { state_folder, ..SessionConfig::default() })
+    };
+    let (mut anna, mut bob) = pair(500_000, receiver()).await;
+    let served = seed(&anna.session, &payload, &payload.metainfo(16_384, &[])).await;
+    let id = anna.offers(&payload, "film", &mut bob).await;
+    let torrent = bob.chat.accept_offer(id, into.path()).await.expect("a fetch");
+    has(&torrent, 1_000_000).await;
+    // Gone without a word of its own.
+    drop((torrent, bob));
+    let (transfer, end) = anna.until(ended).await;
+    assert!(end == TransferEnd::Lost && transfer.have_bytes < 1_500_000, "{transfer:?} {end:?}");
+    let mut bob = Person::enter_with(receiver(), &anna.metainfo, 2, "bob", &[anna.address()]).await;
+    anna.until(|event| matches!(event, ChatEvent::Joined(_)).then_some(())).await;
+    bob.joined("anna").await;
+    let id = anna.offers(&payload, "film", &mut bob).await;
+    let torrent = bob.chat.accept_offer(id, into.path()).await.expect("a fetch");
+    tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
+    payload.assert_copied_to(into.path());
+    assert_eq!(anna.until(ended).await.1, TransferEnd::Complete);
+    let uploaded = served.status().stats.uploaded;
+    assert!(uploaded < 1_900_000, "two thirds were there already, and {uploaded} bytes were sent in all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_in_the_way_is_overwritten() {
+    let payload = Payload::file("film", 100_000);
+    let (mut anna, mut bob) = pair(10_000_000, session()).await;
+    let into = TempDir::new().expect("a folder");
+    std::fs::write(into.path().join("film"), b"something else, and dear").expect("a file");
+    let id = anna.offers(&payload, "film", &mut bob).await;
+    let text = match bob.chat.accept_offer(id, into.path()).await {
+        Err(error) => error.to_string(),
+        Ok(torrent) => {
+            tokio::time::timeout(PATIENCE, torrent.wait_ended()).await.expect("in time");
+            torrent.status().error.expect("a reason")
+        }
+    };
+    assert!(text.contains("film") && text.contains("exists"), "{text}");
+    assert_eq!(anna.until(ended).await.1, TransferEnd::GivenUp);
+    assert_eq!(std::fs::read(into.path().join("film")).expect("a file"), b"something else, and dear");
+    assert_eq!(std::fs::read_dir(into.path()).expect("a folder").count(), 1);
+}
+
+#[tokio::test]
+async fn where_nobody_reaches_the_other_both_are_told_once() {
+    let metainfo = room();
+    // The two ends of the line are not connected; addresses of this machine are not taken from afar.
+    let [mut anna, _bob, mut carl] = three(&metainfo).await;
+    let payload = Payload::file("film", 100_000);
+    let id = anna.offers(&payload, "film", &mut carl).await;
+    let into = TempDir::new().expect("a folder");
+    let torrent = carl.chat.accept_offer(id, into.path()).await.expect("a fetch");
+    let waiting = |event: &ChatEvent| match event {
+        ChatEvent::OfferProgress { state: TransferState::Waiting, .. } => Some(()),
+        _ => None,
+    };
+    anna.until(waiting).await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(21)).await;
+    tokio::time::resume();
+    let stuck = |event: &ChatEvent| match event {
+        ChatEvent::OfferStuck { transfer, tried } => Some((transfer.ours, transfer.with.name.clone(), tried.clone())),
+        _ => None,
+    };
+    assert_eq!(anna.until(stuck).await, (true, "carl".to_owned(), vec![]));
+    assert_eq!(carl.until(stuck).await, (false, "anna".to_owned(), vec![]));
+    // It goes on: once there is a way, it comes.
+    torrent.add_peers([anna.address()]).await;
+    tokio::time::timeout(PATIENCE, torrent.wait_complete()).await.expect("in time").expect("complete");
+    assert_eq!(anna.until(ended).await.1, TransferEnd::Complete);
 }

@@ -33,6 +33,8 @@ pub(crate) enum Outcome {
     Told { id: RequestId, number: u64, text: String },
     /// The call does not come about; in words.
     NotCalled { to: PublicKey, why: String },
+    /// What was accepted is being fetched; in words.
+    Fetching { id: RequestId, text: String },
     /// A request is open no longer; in words.
     Closed { id: RequestId, text: String },
     /// It is done; in words.

@@ -11,6 +11,7 @@ use super::pane::{About, Kind, Pane};
 use super::people::Directory;
 use super::pictures::{Album, Found};
 use super::requests::{self, Requests};
+use super::sending::Sending;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::collections::HashMap;
 use swarm_proto::chat::{DeliveryState, Person, PublicKey, RequestId, Trust};
@@ -29,6 +30,10 @@ pub(crate) struct App {
     pub(crate) pane: Pane,
     pub(crate) people: Vec<Person>,
     pub(crate) transfers: Vec<TransferView>,
+    /// What others fetch from us.
+    pub(crate) sendings: Vec<Sending>,
+    /// Where we take connections.
+    pub(crate) listen_port: u16,
     pub(crate) input: InputLine,
     pub(crate) requests: Requests,
     pub(crate) completion: Option<Completion>,
@@ -301,6 +306,11 @@ impl App {
                 let lost = self.held.remove(&to).map_or(String::new(), |_| "; your text was NOT sent".to_owned());
                 self.note(Kind::Failure, &format!("{why}{lost}"));
             }
+            Outcome::Fetching { id, text } => {
+                let number = self.requests.turn(id, requests::Kind::WeFetch);
+                let end = number.map_or_else(String::new, |number| format!(" (/hangup {number} ends it)"));
+                self.note(Kind::Notice, &format!("{text}{end}"));
+            }
             Outcome::Closed { id, text } => {
                 self.requests.close(id);
                 self.note(Kind::Notice, &text);
@@ -362,7 +372,7 @@ fn in_short(request: &requests::Request) -> Option<String> {
         requests::Kind::OffersUs => Some(format!("{name} offers {}: /accept {number}", request.files)),
         requests::Kind::Talk => Some(format!("in a call with {name}")),
         requests::Kind::WeCall => Some(format!("calling {name}")),
-        requests::Kind::WeOffer => None,
+        requests::Kind::WeOffer | requests::Kind::WeSend | requests::Kind::WeFetch => None,
     }
 }
 

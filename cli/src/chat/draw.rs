@@ -5,6 +5,7 @@
 
 use super::app::{App, judged, mark};
 use super::pane::{Kind, Row};
+use super::sending::Sending;
 use super::text::{fitted, safe, width};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
@@ -114,6 +115,8 @@ fn draw_side(frame: &mut Frame<'_>, app: &App, place: Rect) {
     let transfers: Vec<Line<'_>> = app
         .transfers
         .iter()
+        .cloned()
+        .chain(app.sendings.iter().map(Sending::view))
         .flat_map(|transfer| {
             let percent = transfer.percent();
             let full = usize::try_from(percent).unwrap_or(0) * BAR / 100;

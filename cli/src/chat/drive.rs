@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, Read, stdin};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use swarm_engine::{ChatEvents, State};
-use swarm_proto::chat::{ChatEvent, MessageId, PublicKey};
+use swarm_proto::chat::{ChatEvent, MessageId, PublicKey, TransferEnd};
 use swarm_proto::limits;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -105,6 +105,7 @@ impl Driver {
         let mut app = App::new(&room.title);
         app.pane = Pane::new(TimeZone::system());
         app.tells_fates = manner != Manner::Screen;
+        app.listen_port = room.listen_port;
         app.album.graphics = room.graphics.filter(|_| manner == Manner::Screen);
         let face = match manner {
             Manner::Screen => Face::Screen(Box::new(Screen::take()?)),
@@ -149,7 +150,7 @@ impl Driver {
                 },
                 input = self.face.input() => self.obey(input).await?,
                 Some(outcome) = self.outcomes.recv() => self.settle(outcome).await?,
-                Some(fetched) = self.fetched.recv() => self.transfers.push(fetched),
+                Some(fetched) = self.fetched.recv() => self.fetches(fetched),
                 report = self.viewer.next() => self.see(report),
                 _ = tick.tick() => self.look()?,
                 () = tokio::time::sleep(late), if self.dirty => {}
@@ -224,15 +225,37 @@ impl Driver {
         if let ChatEvent::OfferReady { metainfo, .. } = &event {
             self.viewer.accepted(metainfo);
         }
-        let changes_people = !matches!(event, ChatEvent::Message(_) | ChatEvent::Heard { .. });
-        let actions = self.app.take(event.clone());
-        if let Face::Json { json, .. } = &self.face {
+        let changes_people =
+            !matches!(event, ChatEvent::Message(_) | ChatEvent::Heard { .. } | ChatEvent::OfferProgress { .. });
+        let of_files = matches!(event, ChatEvent::OfferStuck { .. } | ChatEvent::OfferEnded { .. });
+        // What is over has no number any more.
+        if let (Face::Json { json, .. }, true) = (&self.face, of_files) {
             json.event(&event, &self.app)?;
+        }
+        let failed = self.failure_of(&event);
+        let actions = self.app.take(event.clone());
+        match &mut self.face {
+            Face::Json { next, .. } if of_files => *next = self.app.pane.next_number(),
+            Face::Json { json, .. } => json.event(&event, &self.app)?,
+            _ => {}
+        }
+        if let ChatEvent::OfferEnded { transfer, end: TransferEnd::GivenUp | TransferEnd::Withdrawn } = &event {
+            self.transfers.iter_mut().filter(|it| it.offer == Some(transfer.id)).for_each(|it| it.told = true);
+        }
+        if let Some(failed) = failed {
+            self.app.note(Kind::Failure, &failed);
         }
         if changes_people {
             self.refresh().await;
         }
         self.perform(actions).await
+    }
+
+    /// Why files that we fetch are given up, if it was not the user who did.
+    fn failure_of(&self, event: &ChatEvent) -> Option<String> {
+        let ChatEvent::OfferEnded { transfer, end: TransferEnd::GivenUp } = event else { return None };
+        let fetched = self.transfers.iter().find(|it| it.offer == Some(transfer.id))?;
+        fetched.torrent.status().error.map(|why| format!("{}: {why}", fetched.name))
     }
 
     async fn settle(&mut self, outcome: Outcome) -> Result<(), Failure> {
@@ -317,6 +340,12 @@ impl Driver {
         }
     }
 
+    /// Files that were handed over are on their way; or are so again.
+    fn fetches(&mut self, fetched: Fetched) {
+        self.transfers.retain(|other| other.torrent.info_hash() != fetched.torrent.info_hash());
+        self.transfers.push(fetched);
+    }
+
     /// Looks at the transfers; what is complete is told once.
     fn look(&mut self) -> Result<(), Failure> {
         let mut views = Vec::new();
@@ -344,6 +373,7 @@ impl Driver {
             views.push(TransferView { name: fetched.name.clone(), have_bytes, total_bytes, remark });
         }
         self.app.transfers = views;
+        self.transfers.retain(|it| it.offer.is_none() || !it.torrent.status().state.has_ended());
         if self.viewer.is_stuck() {
             self.app.album.give_up(Wrong::TooSlow);
         }

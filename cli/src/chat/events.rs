@@ -32,11 +32,14 @@ impl App {
             }
             ChatEvent::DirectState { id, number, state } => self.delivered(id, number, state),
             ChatEvent::OfferReceived { id, from, offer } => self.offered(id, &from, &offer),
-            ChatEvent::OfferAccepted { id, with } => self.offer_over(id, &with, "takes"),
+            ChatEvent::OfferAccepted { id, with } => self.offer_taken(id, &with),
             ChatEvent::OfferDeclined { id, with } => self.offer_over(id, &with, "does not want"),
             ChatEvent::OfferExpired { id, with } => self.offer_over(id, &with, "- nothing came of it:"),
             // Whoever asked for it is told.
-            ChatEvent::OfferReady { id, .. } => drop(self.requests.close(id)),
+            ChatEvent::OfferReady { .. } => {}
+            ChatEvent::OfferProgress { transfer, state } => self.take_progress(&transfer, state),
+            ChatEvent::OfferStuck { transfer, tried } => self.take_stuck(&transfer, &tried),
+            ChatEvent::OfferEnded { transfer, end } => self.transfer_over(&transfer, end),
             ChatEvent::Missed(events) => {
                 self.note(Kind::Failure, &format!("{} lost: more came than could be shown", count(events, "event")));
             }
@@ -187,6 +190,13 @@ impl App {
         let size = bytes(offer.total_length);
         let answers = format!("/accept {number} or /decline {number} within 10 minutes");
         self.note(Kind::Request, &format!("{name} ({fingerprint}) offers {} ({size}, {files}): {answers}", offer.name));
+    }
+
+    fn offer_taken(&mut self, id: RequestId, with: &Person) {
+        // It may come before we know that our offer is on its way.
+        let number = self.requests.open(id, with, requests::Kind::WeSend, "the files");
+        let files = self.requests.get(id).map_or("", |request| &request.files).to_owned();
+        self.note(Kind::Notice, &format!("{} takes {files} (/hangup {number} takes it back)", with.name));
     }
 
     fn offer_over(&mut self, id: RequestId, with: &Person, how: &str) {

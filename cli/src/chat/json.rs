@@ -6,7 +6,9 @@ use crate::exit::Failure;
 use crate::render::output;
 use serde::Serialize;
 use std::path::Path;
-use swarm_proto::chat::{CallEnd, ChatEvent, DeliveryState, Person, PublicKey, RequestId, Trust};
+use swarm_proto::chat::{
+    CallEnd, ChatEvent, DeliveryState, Person, PublicKey, RequestId, Transfer, TransferEnd, TransferState, Trust,
+};
 
 /// One line.
 #[derive(Serialize, Debug)]
@@ -26,6 +28,18 @@ struct Who {
     trust: &'static str,
     registered: bool,
     me: bool,
+}
+
+/// Files on their way.
+#[derive(Serialize, Debug)]
+struct Files<'a> {
+    request: String,
+    number: Option<u32>,
+    key: String,
+    name: &'a str,
+    have_bytes: u64,
+    total_bytes: u64,
+    state: &'static str,
 }
 
 /// What happened.
@@ -143,6 +157,17 @@ enum What<'a> {
         request: String,
         person: Who,
     },
+    ChatSending(Files<'a>),
+    ChatReceiving(Files<'a>),
+    ChatStuck {
+        request: String,
+        number: Option<u32>,
+        key: String,
+        name: &'a str,
+        sending: bool,
+        tried: Vec<String>,
+        message: String,
+    },
     ChatMissed {
         events: u64,
     },
@@ -212,7 +237,9 @@ impl Json {
                 What::ChatOffering { request: id.to_string(), number: number(id), key: to.to_string(), path }
             }
             Outcome::Told { id, number, text } => What::ChatTold { request: id.to_string(), number: *number, text },
-            Outcome::Closed { text, .. } | Outcome::Done(text) => What::ChatDone { message: text },
+            Outcome::Closed { text, .. } | Outcome::Fetching { text, .. } | Outcome::Done(text) => {
+                What::ChatDone { message: text }
+            }
             Outcome::NotCalled { why, .. } | Outcome::Failed(why) => What::ChatFailed { message: why },
         })
     }
@@ -262,6 +289,39 @@ fn named(key: &PublicKey) -> (String, String) {
     (key.to_string(), key.fingerprint())
 }
 
+impl<'a> Files<'a> {
+    fn of(transfer: &'a Transfer, number: Option<u32>, state: &'static str) -> Self {
+        Self {
+            request: transfer.id.to_string(),
+            number,
+            key: transfer.with.key.to_string(),
+            name: &transfer.name,
+            have_bytes: transfer.have_bytes,
+            total_bytes: transfer.total_bytes,
+            state,
+        }
+    }
+}
+
+fn state_name(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Checking => "checking",
+        TransferState::Waiting => "waiting",
+        TransferState::Fetching => "fetching",
+        TransferState::Complete => "complete",
+        TransferState::GivenUp => "given_up",
+    }
+}
+
+fn end_name(end: TransferEnd) -> &'static str {
+    match end {
+        TransferEnd::Complete => "complete",
+        TransferEnd::GivenUp => "given_up",
+        TransferEnd::Withdrawn => "withdrawn",
+        TransferEnd::Lost => "lost",
+    }
+}
+
 impl<'a> What<'a> {
     fn of(event: &'a ChatEvent, app: &App) -> Option<Self> {
         let number = |id: &RequestId| app.requests.get(*id).map(|request| request.number);
@@ -289,6 +349,22 @@ impl<'a> What<'a> {
                 files: offer.files,
             },
             ChatEvent::OfferReady { .. } => return None,
+            ChatEvent::OfferProgress { transfer, state } => {
+                Self::ChatSending(Files::of(transfer, number(&transfer.id), state_name(*state)))
+            }
+            ChatEvent::OfferEnded { transfer, end } => {
+                let files = Files::of(transfer, number(&transfer.id), end_name(*end));
+                if transfer.ours { Self::ChatSending(files) } else { Self::ChatReceiving(files) }
+            }
+            ChatEvent::OfferStuck { transfer, tried } => Self::ChatStuck {
+                request: transfer.id.to_string(),
+                number: number(&transfer.id),
+                key: transfer.with.key.to_string(),
+                name: &transfer.name,
+                sending: transfer.ours,
+                tried: tried.iter().map(ToString::to_string).collect(),
+                message: app.stuck(transfer, tried),
+            },
             ChatEvent::Missed(events) => Self::ChatMissed { events: *events },
             other => return Self::of_call(other, number),
         })

@@ -20,6 +20,7 @@ pub(crate) mod pictures;
 pub(crate) mod plain;
 pub(crate) mod requests;
 pub(crate) mod screen;
+pub(crate) mod sending;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;

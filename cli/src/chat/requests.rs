@@ -19,6 +19,10 @@ pub(crate) enum Kind {
     OffersUs,
     /// We offer somebody files.
     WeOffer,
+    /// Files of ours that somebody has accepted.
+    WeSend,
+    /// Files of somebody that we have accepted.
+    WeFetch,
 }
 
 /// A call or an offer.
@@ -45,8 +49,9 @@ impl Requests {
     /// A request is open, or has become something else; returns its number.
     pub(crate) fn open(&mut self, id: RequestId, with: &Person, kind: Kind, files: &str) -> u32 {
         if let Some(request) = self.open.iter_mut().find(|request| request.id == id) {
-            // What we are told last of a call that stands already is not that it was asked for.
-            if (request.kind, kind) != (Kind::Talk, Kind::WeCall) {
+            // What we are told last of a call that stands already, or of an offer that was accepted, is not that it was
+            // asked for.
+            if !matches!((request.kind, kind), (Kind::Talk, Kind::WeCall) | (Kind::WeSend, Kind::WeOffer)) {
                 request.kind = kind;
             }
             return request.number;
@@ -58,6 +63,13 @@ impl Requests {
         let (name, files) = (with.name.clone(), files.to_owned());
         self.open.push(Request { number: self.last, id, with: with.key, name, kind, files });
         self.last
+    }
+
+    /// A request has become something else, if it is open; returns its number.
+    pub(crate) fn turn(&mut self, id: RequestId, kind: Kind) -> Option<u32> {
+        let request = self.open.iter_mut().find(|request| request.id == id)?;
+        request.kind = kind;
+        Some(request.number)
     }
 
     /// A request is over.
@@ -99,8 +111,8 @@ impl Requests {
 
     /// What is to be ended.
     pub(crate) fn to_end(&self, which: &Which) -> Result<&Request, String> {
-        let fits = |request: &&Request| matches!(request.kind, Kind::Talk | Kind::WeCall | Kind::WeOffer);
-        self.one(which, fits, "there is no call and no offer of yours to end")
+        let fits = |request: &&Request| !is_waiting(request.kind);
+        self.one(which, fits, "there is no call, no offer of yours and no transfer to end")
     }
 
     fn one(&self, which: &Which, fits: impl Fn(&&Request) -> bool, none: &str) -> Result<&Request, String> {
@@ -130,6 +142,8 @@ impl Request {
             Kind::Talk => format!("{number} (your call with {name})"),
             Kind::OffersUs => format!("{number} ({name} offers {files})"),
             Kind::WeOffer => format!("{number} (your offer of {files} to {name})"),
+            Kind::WeSend => format!("{number} ({files} to {name})"),
+            Kind::WeFetch => format!("{number} ({files} from {name})"),
         }
     }
 }

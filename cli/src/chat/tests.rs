@@ -8,7 +8,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use swarm_proto::chat::{
-    CallEnd, ChatEvent, ChatMessage, DeliveryState, MessageId, Person, PublicKey, RequestId, Trust,
+    CallEnd, ChatEvent, ChatMessage, DeliveryState, MessageId, Person, PublicKey, RequestId, Transfer, TransferEnd,
+    TransferState, Trust,
 };
 
 /// 2026-11-21 21:04 (UTC).
@@ -292,4 +293,70 @@ fn plain_lines_come_once_and_are_safe() {
     assert!(table.app.line("/help").is_empty());
     assert!(plain.news(&table.app)[0].contains("/connect HOST:PORT"));
     assert_eq!(table.app.line("/quit"), [Action::Quit]);
+}
+
+fn transfer(ours: bool, have_bytes: u64) -> Transfer {
+    let (id, name) = (RequestId([4; 16]), "lake.zip".to_owned());
+    Transfer { id, with: person("bo", 3), ours, name, have_bytes, total_bytes: 1_000_000 }
+}
+
+#[test]
+fn what_somebody_has_of_an_offer_moves_and_ends() {
+    for tells_fates in [false, true] {
+        let mut table = Table::new(80, 12);
+        table.app.tells_fates = tells_fates;
+        let id = RequestId([4; 16]);
+        table.app.settle(Outcome::Offered { to: key(3), id, path: "lake.zip".to_owned() });
+        table.app.take(ChatEvent::OfferAccepted { id, with: person("bo", 3) });
+        assert!(table.last_line().ends_with("bo takes lake.zip (/hangup 1 takes it back)"), "{}", table.last_line());
+        let mut progress = |have, state, seconds: u64| {
+            table.app.now_ms = NOW + seconds * 1_000;
+            table.app.take(ChatEvent::OfferProgress { transfer: transfer(true, have), state });
+            table.screen()[8..10].iter().map(|row| row[row.len().min(54)..].trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(progress(100_000, TransferState::Checking, 0)[1], "#--------- 10% checks");
+        assert_eq!(progress(100_000, TransferState::Waiting, 1)[1], "#--------- 10% waits");
+        assert_eq!(progress(430_000, TransferState::Fetching, 2), ["lake.zip to bo", "####------ 43% 322 KiB/s"]);
+        // Some of it was lost there, and came again: no line is printed twice.
+        for (step, have) in [(3, 200_000), (4, 600_000), (5, 200_000), (6, 990_000)] {
+            progress(have, TransferState::Fetching, step);
+        }
+        let lines = table.app.pane.since(0).filter(|line| line.text.join("").contains("bo has")).count();
+        assert_eq!(lines, if tells_fates { 3 } else { 0 });
+        assert_eq!(table.app.line("/hangup"), [Action::HangUp(id)]);
+        table.app.take(ChatEvent::OfferEnded { transfer: transfer(true, 1_000_000), end: TransferEnd::Complete });
+        assert!(table.last_line().ends_with("bo has all of lake.zip"), "{}", table.last_line());
+        assert!(table.app.sendings.is_empty() && table.app.requests.all().is_empty());
+    }
+}
+
+#[test]
+fn how_a_transfer_ended_is_said_in_words() {
+    let mut table = Table::new(80, 12);
+    let mut said = |ours, end, here| {
+        let mut transfer = transfer(ours, 430_000);
+        transfer.with.here = here;
+        table.app.take(ChatEvent::OfferEnded { transfer, end });
+        table.last_line()
+    };
+    assert!(said(true, TransferEnd::Lost, false).ends_with("bo has left, with 43 % of lake.zip"));
+    assert!(said(true, TransferEnd::Lost, true).ends_with("bo broke off, with 43 % of lake.zip"));
+    assert!(said(true, TransferEnd::GivenUp, true).ends_with("bo wants no more of lake.zip, and has 43 % of it"));
+    assert!(said(true, TransferEnd::Withdrawn, true).ends_with("lake.zip is taken back; bo has 43 % of it"));
+    assert!(
+        said(false, TransferEnd::Withdrawn, true).contains("lake.zip was taken back by bo: 43 % is here and stays")
+    );
+    assert!(said(false, TransferEnd::GivenUp, true).contains("43 % is here and stays"));
+    assert!(said(false, TransferEnd::Lost, false).contains("bo has left; lake.zip is incomplete: 43 % is here"));
+    let tried = vec!["192.0.2.1:6881".parse().unwrap()];
+    table.app.listen_port = 7_000;
+    table.app.take(ChatEvent::OfferStuck { transfer: transfer(false, 0), tried });
+    let line = table.last_line();
+    for part in
+        ["does not come from bo", "tried from here: 192.0.2.1:6881", "TCP port 7000", "--listen", "goes on trying"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    table.app.take(ChatEvent::OfferStuck { transfer: transfer(true, 0), tried: Vec::new() });
+    assert!(table.last_line().contains("does not get to bo") && table.last_line().contains("no address"));
 }

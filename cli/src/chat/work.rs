@@ -33,6 +33,8 @@ pub(crate) struct Fetched {
     pub(crate) folder: PathBuf,
     /// The user knows that they are here.
     pub(crate) told: bool,
+    /// The offer by which they come.
+    pub(crate) offer: Option<RequestId>,
 }
 
 type Done = mpsc::UnboundedSender<Outcome>;
@@ -118,8 +120,9 @@ async fn fetch(room: Room, id: RequestId, files: String, done: Done, fetched: mp
     match room.chat.accept_offer(id, room.downloads.clone()).await {
         Ok(torrent) => {
             let text = format!("{files} is being fetched into {}", room.downloads.display());
-            let _gone = fetched.send(Fetched { torrent, name: files, folder: room.downloads, told: false });
-            let _gone = done.send(Outcome::Closed { id, text });
+            let fetch = Fetched { torrent, name: files, folder: room.downloads, told: false, offer: Some(id) };
+            let _gone = fetched.send(fetch);
+            let _gone = done.send(Outcome::Fetching { id, text });
         }
         Err(error) => {
             let _gone = done.send(gone(id, error));

@@ -183,7 +183,7 @@ pub(super) async fn run_beside(
     let first = party.first().and_then(|(torrent, name)| Some((torrent.chat()?, torrent, name)));
     let Some((chat_handle, torrent, title)) = first else { return party.run(stop).await };
     let (downloads, name) = (downloads.to_owned(), title.clone());
-    let content = Some(Fetched { torrent: torrent.clone(), name, folder: downloads.clone(), told: true });
+    let content = Some(Fetched { torrent: torrent.clone(), name, folder: downloads.clone(), told: true, offer: None });
     let room = Room {
         chat: chat_handle,
         torrent,

@@ -1,69 +1,77 @@
 //! Files from one person to another: described in memory, offered, and fetched directly from who offers them.
 
+use super::describe::{Described, describe};
 use super::handle::{ChatFailure, ChatHandle};
 use super::task::address_of;
+use super::transfers::{Fetch, reachable};
 use crate::Torrent;
-use crate::disk::HashJob;
-use crate::disk::create::{self, ScanOptions};
 use crate::session::{AddError, AddTorrent};
-use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use swarm_proto::chat::{ChatError, ChatEvent, Offer, PublicKey, RequestId};
-use swarm_proto::limits;
-use swarm_proto::metainfo::{Content, Metainfo, MetainfoBuilder};
+use std::time::Duration;
+use swarm_proto::chat::{ChatError, ChatEvent, Offer, PublicKey, Reach, RequestId};
+use swarm_proto::metainfo::Metainfo;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-/// What is said of files before anybody has asked for them.
-struct Described {
-    metainfo: Metainfo,
-    files: u32,
-    total_length: u64,
-}
+/// How long a torrent that is about to end may take.
+const ENDING: Duration = Duration::from_secs(20);
 
 impl ChatHandle {
-    /// Offers a file or folder to somebody. It is hashed first, and served by this session from then on.
+    /// Offers a file or folder to somebody. It is hashed first, and served by this session from then on until no offer
+    /// of it is open any more. How it goes is told by [`ChatEvent::OfferProgress`] and [`ChatEvent::OfferEnded`].
     ///
     /// # Errors
     /// When it cannot be read or described in a chat, and as [`swarm_proto::chat::Room::offer`].
     pub async fn offer(&self, to: PublicKey, path: impl Into<PathBuf>) -> Result<RequestId, ChatFailure> {
-        let path = path.into();
+        self.offer_at(to, path.into(), self.reach()).await
+    }
+
+    /// The same, as somebody who takes connections there.
+    pub(super) async fn offer_at(&self, to: PublicKey, path: PathBuf, reach: Reach) -> Result<RequestId, ChatFailure> {
         let described = spawn_blocking({
             let path = path.clone();
             move || describe(&path)
         });
         let Described { metainfo, files, total_length } = described.await.map_err(|_| ChatFailure::Crashed)??;
         let session = self.session();
-        match session.add(AddTorrent::seed(metainfo.clone(), path)).await {
-            // It was offered to somebody else before.
-            Ok(_) | Err(AddError::Duplicate(_)) => {}
-            Err(error) => return Err(ChatFailure::Add(Box::new(error))),
-        }
-        let listening = session.listen_address();
+        let hold = session.offered().serve(&session, metainfo.clone(), path).await?;
+        let Reach { port, addresses } = reach;
+        let (info_hash, name) = (metainfo.info_hash(), metainfo.name().to_owned());
+        let offer = Offer { info_hash, name, total_length, files, port, addresses };
+        let bytes = metainfo.bytes().clone();
+        let offered = self.ask(move |room, now, desk| {
+            let id = room.offer(now, to, offer, bytes)?;
+            desk.transfers.sends(id, hold);
+            Ok::<_, ChatError>(id)
+        });
+        Ok(offered.await??)
+    }
+
+    /// Where we take connections, as far as we know.
+    fn reach(&self) -> Reach {
+        let listening = self.session().listen_address();
         let own = Some(listening.ip()).filter(|ip| !ip.is_unspecified());
         let mut addresses: Vec<IpAddr> = own.into_iter().chain(self.requests.addresses.iter().copied()).collect();
         addresses.dedup();
-        let offer = Offer {
-            info_hash: metainfo.info_hash(),
-            name: metainfo.name().to_owned(),
-            total_length,
-            files,
-            port: listening.port(),
-            addresses,
-        };
-        let bytes: Bytes = metainfo.bytes().clone();
-        Ok(self.ask(move |room, now, _| room.offer(now, to, offer, bytes)).await??)
+        Reach { port: listening.port(), addresses }
     }
 
     /// Takes what was offered: the metainfo comes through the chat, the files directly from who offers them, into this
-    /// folder. Returns when the fetch has begun.
+    /// folder. Returns when the fetch has begun; what is there already of an earlier one is kept. [`ChatHandle::hang_up`]
+    /// ends it.
     ///
     /// # Errors
-    /// [`swarm_proto::chat::ChatError::NoSuchRequest`], [`ChatFailure::OfferLost`], and when the torrent cannot be added.
+    /// [`ChatError::NoSuchRequest`], [`ChatError::TooMany`], [`ChatFailure::OfferLost`], and when the torrent cannot be
+    /// added.
     pub async fn accept_offer(&self, id: RequestId, folder: impl Into<PathBuf>) -> Result<Torrent, ChatFailure> {
         let mut events = self.events();
-        self.accept(id).await?;
+        let reach = self.reach();
+        let accepted = self.ask(move |room, now, _| {
+            room.accept(now, id)?;
+            room.tell_reach(now, id, reach)
+        });
+        accepted.await??;
         let (from, offer, metainfo) = loop {
             match events.next().await.ok_or(ChatFailure::Ended)? {
                 ChatEvent::OfferReady { id: ready, from, offer, metainfo } if ready == id => {
@@ -73,56 +81,85 @@ impl ChatHandle {
                 _ => {}
             }
         };
-        let neighbour = self.ask(move |room, _, addresses| address_of(room, addresses, &from.key)).await?;
-        let mut torrent = AddTorrent::fetch(Metainfo::parse(metainfo)?, folder);
-        torrent.peers = reachable(&offer, neighbour.map(|address| address.ip().to_canonical()));
-        self.session().add(torrent).await.map_err(|error| ChatFailure::Add(Box::new(error)))
+        let begun = self.fetch(id, (from.key, offer), Metainfo::parse(metainfo)?, folder.into()).await;
+        if begun.is_err() {
+            // Whoever offers it waits no longer.
+            let _over = self.hang_up(id).await;
+        }
+        begun
+    }
+
+    async fn fetch(
+        &self,
+        id: RequestId,
+        (from, offer): (PublicKey, Offer),
+        metainfo: Metainfo,
+        folder: PathBuf,
+    ) -> Result<Torrent, ChatFailure> {
+        let reach = Reach { port: offer.port, addresses: offer.addresses };
+        let tried = self.ask(move |room, _, desk| {
+            let addresses = reachable(&reach, address_of(room, &desk.addresses, &from));
+            room.tried(id, addresses.clone());
+            addresses
+        });
+        let torrent = self.add_fetch(only_files(&metainfo)?, tried.await?, &folder).await?;
+        let fetch = Fetch { torrent: torrent.background(), folder };
+        let begun = self.ask(move |room, now, desk| desk.transfers.fetches(room, now, id, fetch));
+        if begun.await? { Ok(torrent) } else { Err(ChatFailure::OfferLost) }
+    }
+
+    /// Fetches into the folder, or goes on with what another offer has begun there.
+    async fn add_fetch(
+        &self,
+        metainfo: Metainfo,
+        peers: Vec<SocketAddr>,
+        folder: &Path,
+    ) -> Result<Torrent, ChatFailure> {
+        let info_hash = metainfo.info_hash();
+        loop {
+            let mut torrent = AddTorrent::fetch(metainfo.clone(), folder);
+            torrent.peers = peers.iter().map(SocketAddr::to_string).collect();
+            let duplicate = match self.session().add(torrent).await {
+                Err(AddError::Duplicate(duplicate)) => ChatFailure::Add(Box::new(AddError::Duplicate(duplicate))),
+                added => return added.map_err(|error| ChatFailure::Add(Box::new(error))),
+            };
+            let Some(fetch) = self.ask(move |_, _, desk| desk.transfers.fetched(info_hash)).await? else {
+                return Err(duplicate);
+            };
+            if !fetch.torrent.is_ending() {
+                if fetch.folder == folder {
+                    fetch.torrent.add_peers(peers);
+                    return fetch.torrent.upgrade().ok_or(ChatFailure::Ended);
+                }
+                fetch.torrent.stop();
+            }
+            if timeout(ENDING, fetch.torrent.wait_ended()).await.is_err() {
+                return Err(duplicate);
+            }
+        }
     }
 }
 
-/// Where to fetch from. What only this machine reaches is believed only of somebody on this machine.
-fn reachable(offer: &Offer, neighbour: Option<IpAddr>) -> Vec<String> {
-    let here = neighbour.is_some_and(|ip| ip.is_loopback());
-    let told = offer.addresses.iter().copied().filter(|ip| here || !ip.to_canonical().is_loopback());
-    let mut addresses: Vec<IpAddr> = neighbour.into_iter().chain(told).collect();
-    addresses.dedup();
-    addresses.into_iter().map(|ip| SocketAddr::new(ip, offer.port).to_string()).collect()
-}
-
-fn describe(path: &Path) -> Result<Described, ChatFailure> {
-    let list = create::scan(path, &ScanOptions::default())?;
-    let content = list.content();
-    let files = if let Content::Folder(files) = &content { files.len() } else { 1 };
-    let builder = MetainfoBuilder::new(list.name(), content);
-    let geometry = builder.geometry()?;
-    // Known before the hashing, which may take long.
-    if geometry.pieces() as usize * 20 > limits::CHAT_METAINFO_LENGTH {
-        return Err(ChatError::MetainfoTooLong.into());
-    }
-    let (count, cancel) = (|_: u64| {}, AtomicBool::new(false));
-    let hashes = create::hash(&list, geometry, HashJob::new(&count, &cancel))?;
-    let metainfo = Metainfo::parse(builder.build(&hashes)?)?;
-    if metainfo.bytes().len() > limits::CHAT_METAINFO_LENGTH {
-        return Err(ChatError::MetainfoTooLong.into());
-    }
-    let files = u32::try_from(files).unwrap_or(u32::MAX);
-    Ok(Described { metainfo, files, total_length: geometry.total_length() })
+/// The files and nothing else: what a stranger's metainfo says of trackers, web seeds and peers is not asked for.
+fn only_files(metainfo: &Metainfo) -> Result<Metainfo, ChatFailure> {
+    Ok(Metainfo::parse([b"d4:info".as_slice(), metainfo.info_bytes(), b"e"].concat())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarm_proto::id::InfoHash;
+    use swarm_proto::metainfo::{Content, MetainfoBuilder};
 
     #[test]
-    fn only_somebody_on_this_machine_may_name_this_machine() {
-        let addresses = ["127.0.0.1", "192.0.2.1", "::1", "::ffff:127.0.0.1"].map(|ip| ip.parse().unwrap()).to_vec();
-        let offer =
-            Offer { info_hash: InfoHash([1; 20]), name: "a".into(), total_length: 1, files: 1, port: 5, addresses };
-        assert_eq!(reachable(&offer, None), ["192.0.2.1:5"]);
-        let far = Some("198.51.100.7".parse().unwrap());
-        assert_eq!(reachable(&offer, far), ["198.51.100.7:5", "192.0.2.1:5"]);
-        let here = Some("127.0.0.1".parse().unwrap());
-        assert_eq!(reachable(&offer, here)[..2], ["127.0.0.1:5", "192.0.2.1:5"]);
+    fn nothing_but_the_files_is_taken_from_a_stranger() {
+        let mut builder = MetainfoBuilder::new("film", Content::SingleFile { length: 5 });
+        builder.trackers = vec![vec!["http://tracker.example/announce".to_owned()]];
+        builder.web_seeds = vec!["http://router.example/reboot".to_owned()];
+        builder.peers = vec!["192.0.2.1:25".to_owned()];
+        let whole = Metainfo::parse(builder.build(&[[7; 20]]).unwrap()).unwrap();
+        assert!(!whole.trackers().is_empty() && !whole.web_seeds().is_empty() && !whole.peers().is_empty());
+        let files = only_files(&whole).unwrap();
+        assert_eq!(files.info_hash(), whole.info_hash());
+        assert!(files.trackers().is_empty() && files.web_seeds().is_empty() && files.peers().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ChatFileError;
 use super::events::ChatEvents;
-use super::task::Addresses;
+use super::task::Desk;
 use crate::disk::DiskError;
 use crate::session::{AddError, Inner, Session};
 use std::fmt;
@@ -13,7 +13,7 @@ use swarm_proto::chat::{ChatError, ChatEvent, ChatMessage, ChatStats, MessageId,
 use swarm_proto::metainfo::MetainfoError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-type Work = Box<dyn FnOnce(&mut Room, Instant, &Addresses) + Send>;
+type Work = Box<dyn FnOnce(&mut Room, Instant, &mut Desk) + Send>;
 
 /// Something to be done with the room.
 pub(super) struct Request(pub(super) Work);
@@ -170,7 +170,8 @@ impl ChatHandle {
         Ok(self.ask(move |room, now, _| room.decline(now, id)).await??)
     }
 
-    /// Ends a call, or takes back a call or an offer of ours.
+    /// Ends a call, or takes back a call or an offer of ours. Files of ours are served to nobody any more unless they were
+    /// offered to others too; of files that we fetch stays what is there.
     ///
     /// # Errors
     /// As [`Room::hang_up`].
@@ -222,12 +223,12 @@ impl ChatHandle {
     /// Has the task do something with the room, and waits for what comes of it.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Room, Instant, &Addresses) -> T + Send + 'static,
+        work: impl FnOnce(&mut Room, Instant, &mut Desk) -> T + Send + 'static,
     ) -> Result<T, ChatFailure> {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |room, now, addresses| {
+        let work: Work = Box::new(move |room, now, desk| {
             // Fails only when the asker has gone.
-            let _ = answer.send(work(room, now, addresses));
+            let _ = answer.send(work(room, now, desk));
         });
         self.requests.sender.send(Request(work)).await.map_err(|_| ChatFailure::Ended)?;
         answered.await.map_err(|_| ChatFailure::Ended)

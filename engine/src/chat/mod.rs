@@ -5,16 +5,19 @@
 //! who is heard, what is shown and what is passed on stands in `proto`.
 
 mod book;
+mod describe;
 mod events;
 mod hand_over;
 mod handle;
 mod identity;
 mod meeting;
 mod names;
+mod offered;
 mod relay;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 pub use book::ChatBook;
 pub use events::ChatEvents;
@@ -24,6 +27,7 @@ pub use meeting::make_room;
 pub use names::{lookup_name, register_name, release_name};
 
 pub(crate) use handle::Requests;
+pub(crate) use offered::Offered;
 pub(crate) use relay::RelayAs;
 pub(crate) use task::{ChatInput, ChatOutput, ChatPort, Chatting, open};
 

@@ -5,6 +5,7 @@ use super::book::{Change, ChatBook};
 use super::events;
 use super::handle::{ChatFailure, Request, Requests};
 use super::relay::{RelayAs, RelayWay};
+use super::transfers::{Transfers, reachable};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -103,7 +104,7 @@ pub(crate) struct ChatTask {
     changes: Vec<Change>,
     save_at: Option<Instant>,
     saving: Option<JoinHandle<()>>,
-    addresses: HashMap<PeerKey, SocketAddr>,
+    desk: Desk,
     relay: RelayWay,
     relayed: Arc<AtomicBool>,
     inputs: mpsc::Receiver<ChatInput>,
@@ -140,7 +141,7 @@ pub(crate) async fn open(room: InfoHash, options: &ChatOptions, own: RelayAs) ->
         changes: Vec::new(),
         save_at: None,
         saving: None,
-        addresses: HashMap::new(),
+        desk: Desk::default(),
         relay,
         relayed: Arc::clone(&relayed),
         inputs,
@@ -161,6 +162,7 @@ impl ChatTask {
                 break;
             }
             let (due, save_at) = (self.room.poll_timeout().map(Instant::from_std), self.save_at);
+            let look_at = self.desk.transfers.look_at();
             tokio::select! {
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take_input(input),
@@ -170,9 +172,12 @@ impl ChatTask {
                     step.tell(&mut self.room, now());
                     self.relayed.store(self.room.relayed_neighbours() > 0, Ordering::Relaxed);
                 }
-                Some(request) = self.requests.recv() => (request.0)(&mut self.room, now(), &self.addresses),
+                Some(request) = self.requests.recv() => (request.0)(&mut self.room, now(), &mut self.desk),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.room.handle_timeout(now());
+                }
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    self.desk.transfers.look(&mut self.room, now());
                 }
                 () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => self.save().await,
             }
@@ -189,14 +194,14 @@ impl ChatTask {
     fn take_input(&mut self, input: ChatInput) {
         match input {
             ChatInput::Up(peer, address, reachable) => {
-                self.addresses.insert(peer, address);
+                self.desk.addresses.insert(peer, address);
                 self.room.handle_connected(now(), peer);
                 if let Some(reachable) = reachable {
                     self.room.handle_address(now(), peer, reachable);
                 }
             }
             ChatInput::Down(peer) => {
-                self.addresses.remove(&peer);
+                self.desk.addresses.remove(&peer);
                 self.room.handle_closed(now(), peer);
             }
             ChatInput::Payload(peer, payload) => self.room.handle_payload(now(), peer, &payload),
@@ -222,9 +227,16 @@ impl ChatTask {
                 }
                 Output::Remember(entry) => self.change(Change::Remember(entry)),
                 Output::Forget(key) => self.change(Change::Forget(key)),
+                Output::Reach { id, with, info_hash: _, reach } => {
+                    let neighbour = address_of(&self.room, &self.desk.addresses, &with);
+                    let addresses = reachable(&reach, neighbour);
+                    self.desk.transfers.dial(id, &addresses);
+                    self.room.tried(id, addresses);
+                }
             }
         }
         while let Some(event) = self.room.poll_event() {
+            self.desk.transfers.take(&event);
             // Fails only when nobody listens.
             let _ = self.events.send(event);
         }
@@ -254,7 +266,15 @@ impl ChatTask {
     }
 }
 
-/// Addresses of neighbours, for requests.
+/// What the task keeps beside the room, for requests.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// Addresses of neighbours.
+    pub(super) addresses: Addresses,
+    pub(super) transfers: Transfers,
+}
+
+/// Addresses of neighbours.
 pub(super) type Addresses = HashMap<PeerKey, SocketAddr>;
 
 /// The address of somebody who is a neighbour, as far as one can tell.

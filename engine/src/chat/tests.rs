@@ -1,5 +1,7 @@
 //! The files of the chat: what is made, what is refused, what is kept.
 
+mod hand_over;
+
 use super::book::Change;
 use super::*;
 use std::fs;

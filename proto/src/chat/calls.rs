@@ -3,12 +3,13 @@
 //! Owns what is open. An answer counts for the one request whose id it names, from the key that was asked, in time, and
 //! only if it completes that request's own handshake; nothing is ever answered before it was asked.
 
-use super::contract::{CallEnd, ChatEvent, DeliveryState, Offer, RequestId};
+use super::contract::{CallEnd, ChatEvent, DeliveryState, Offer, RequestId, TransferEnd};
 use super::identity::PublicKey;
 use super::line::{Arrived, Line, retry_after};
 use super::noise::{self, Binding};
 use super::payload::{Inner, Kind, Payload, Reason, parse_offer};
 use super::text::shown_text;
+use super::transfers::{self, Progress};
 use super::{Room, limits};
 use crate::metainfo::Metainfo;
 use bytes::Bytes;
@@ -53,6 +54,19 @@ pub(super) struct Call {
     /// Of an offer: the metainfo, as far as it has been sent or has come.
     pub(super) metainfo: Vec<u8>,
     pub(super) sent: usize,
+    /// Of an offer that was accepted: how far its files are.
+    pub(super) progress: Progress,
+}
+
+/// Why a call or an offer is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// We want it so.
+    ByUs,
+    /// The other side hung up.
+    ByThem,
+    /// The other side left, or does not answer.
+    Lost,
 }
 
 /// Everything open.
@@ -65,12 +79,23 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
+    /// Calls and what waits for an answer of ours; and transfers, which have a limit of their own.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let transfers = self.open.values().filter(|call| call.is_transfer()).count();
+        (self.open.len() - transfers, transfers)
+    }
+
+    /// From one report of ours to the next.
+    pub(super) fn report_every(&self) -> Duration {
+        transfers::report_every(self.open.values().filter(|call| call.is_fetch()).count())
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due
+    }
+
+    pub(super) fn get(&self, id: &RequestId) -> Option<&Call> {
+        self.open.get(id)
     }
 
     pub(super) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Call> {
@@ -111,14 +136,31 @@ impl Calls {
     }
 }
 
+impl Over {
+    fn of_call(self) -> CallEnd {
+        if self == Self::Lost { CallEnd::Lost } else { CallEnd::HungUp }
+    }
+
+    /// What it means for files that we hand over, or fetch.
+    fn of_files(self, ours: bool) -> TransferEnd {
+        match (self, ours) {
+            (Self::Lost, _) => TransferEnd::Lost,
+            (Self::ByUs, true) | (Self::ByThem, false) => TransferEnd::Withdrawn,
+            (Self::ByUs, false) | (Self::ByThem, true) => TransferEnd::GivenUp,
+        }
+    }
+}
+
 impl Call {
     /// When something is to be done.
-    fn next_due(&self, now: Instant) -> Option<Instant> {
+    fn next_due(&self, now: Instant, report_every: Duration) -> Option<Instant> {
         match &self.phase {
             Phase::Asking { next, .. } => Some((*next).min(self.deadline)),
             Phase::Asked { .. } => Some(self.deadline),
-            Phase::Up { line, answer } => {
-                line.next_due(now).into_iter().chain(answer.as_ref().map(|(_, _, next)| *next)).min()
+            // Whatever is sealed waits for the caller to have the answer.
+            Phase::Up { answer: Some((_, _, next)), .. } => Some(*next),
+            Phase::Up { line, answer: None } => {
+                line.next_due(now).into_iter().chain(self.progress_due(report_every)).min()
             }
             Phase::Closing { line } => Some(line.next_due(now).map_or(self.deadline, |due| due.min(self.deadline))),
         }
@@ -150,7 +192,7 @@ impl Room {
             Payload::Request { id, kind, handshake } => self.take_request(now, from, id, kind, &handshake),
             Payload::Ringing { id } => self.take_ringing(from, id),
             Payload::Accept { id, handshake } => self.take_accept(now, from, id, &handshake),
-            Payload::Decline { id, reason } => self.take_decline(now, from, id, reason),
+            Payload::Decline { id, reason } => self.take_decline(from, id, reason),
             Payload::Sealed { id, nonce, sealed } => self.take_sealed(now, from, id, nonce, &sealed),
         }
         self.drive_calls(now);
@@ -171,7 +213,7 @@ impl Room {
             return;
         }
         let waiting = self.calls.iter().filter(|(_, call)| call.peer == from && !call.ours).count();
-        if waiting >= REQUESTS_PER_PERSON || self.calls.len() >= limits::CHAT_CALLS {
+        if waiting >= REQUESTS_PER_PERSON || self.calls.count().0 >= limits::CHAT_CALLS {
             return self.send_direct(now, from, &Payload::Decline { id, reason: Reason::Busy }, false);
         }
         let binding = self.binding(from, self.me.key, id, kind);
@@ -207,7 +249,8 @@ impl Room {
         });
         let phase = Phase::Asked { handshake };
         let deadline = now + patience;
-        let call = Call { peer: from, kind, ours: false, phase, deadline, offer, metainfo: Vec::new(), sent: 0 };
+        let (metainfo, progress) = (Vec::new(), Progress::default());
+        let call = Call { peer: from, kind, ours: false, phase, deadline, offer, metainfo, sent: 0, progress };
         self.calls.insert(id, call);
         self.send_direct(now, from, &Payload::Ringing { id }, false);
     }
@@ -252,7 +295,10 @@ impl Room {
         let ours = self.calls.get_mut(&id).is_some_and(|call| call.ours);
         match kind {
             Kind::Call => self.events.push_back(ChatEvent::CallEstablished { id, with: person }),
-            Kind::Offer if ours => self.events.push_back(ChatEvent::OfferAccepted { id, with: person }),
+            Kind::Offer if ours => {
+                self.events.push_back(ChatEvent::OfferAccepted { id, with: person });
+                self.supersede(id);
+            }
             Kind::Offer => {}
         }
         if kind == Kind::Call {
@@ -271,7 +317,7 @@ impl Room {
         }
     }
 
-    fn take_decline(&mut self, now: Instant, from: PublicKey, id: RequestId, reason: Reason) {
+    fn take_decline(&mut self, from: PublicKey, id: RequestId, reason: Reason) {
         if self.calls.get_mut(&id).is_none_or(|call| call.peer != from) {
             return;
         }
@@ -279,7 +325,7 @@ impl Room {
         let with = self.person(from);
         let event = match (&call.phase, call.kind) {
             (Phase::Closing { .. }, _) => return,
-            (Phase::Up { .. }, _) => return self.broken(now, id, call, CallEnd::Lost),
+            (Phase::Up { .. }, _) => return self.broken(id, call, Over::Lost),
             (Phase::Asking { .. }, Kind::Call) if matches!(reason, Reason::Declined | Reason::Busy) => {
                 ChatEvent::CallDeclined { id, with }
             }
@@ -293,8 +339,11 @@ impl Room {
     }
 
     /// A call that stood is over; it is no longer open.
-    pub(super) fn broken(&mut self, _now: Instant, id: RequestId, call: Call, why: CallEnd) {
+    pub(super) fn broken(&mut self, id: RequestId, call: Call, over: Over) {
         let with = self.person(call.peer);
+        if call.has_begun() {
+            return self.transfer_broken(id, &call, over.of_files(call.ours));
+        }
         if let Phase::Up { line, .. } | Phase::Closing { line } = &call.phase {
             for number in line.unacknowledged() {
                 self.events.push_back(ChatEvent::DirectState { id, number, state: DeliveryState::Failed });
@@ -302,10 +351,10 @@ impl Room {
         }
         match (call.kind, call.phase) {
             (_, Phase::Closing { .. }) => {}
-            (Kind::Call, Phase::Up { .. }) => self.events.push_back(ChatEvent::CallEnded { id, with, why }),
+            (Kind::Call, Phase::Up { .. }) => {
+                self.events.push_back(ChatEvent::CallEnded { id, with, why: over.of_call() });
+            }
             (Kind::Call, _) => self.events.push_back(ChatEvent::CallExpired { id, with }),
-            // Who has sent everything is done.
-            (Kind::Offer, Phase::Up { .. }) if call.ours && call.sent == call.metainfo.len() => {}
             (Kind::Offer, _) => self.events.push_back(ChatEvent::OfferExpired { id, with }),
         }
     }
@@ -345,6 +394,11 @@ impl Room {
                 }
             }
             Inner::Data { last, bytes, .. } if kind == Kind::Offer && !call.ours => {
+                // Once it is here, it is here.
+                if self.transfer_has_begun(&id) {
+                    return;
+                }
+                let Some(call) = self.calls.get_mut(&id) else { return };
                 call.metainfo.extend_from_slice(&bytes);
                 if call.metainfo.len() > limits::CHAT_METAINFO_LENGTH {
                     self.hang_up_now(now, id, CallEnd::Lost);
@@ -356,9 +410,11 @@ impl Room {
                 // Its acknowledgement goes out before the line is gone.
                 self.send_due(now, id);
                 if let Some(call) = self.calls.end(id, Reason::Gone) {
-                    self.broken(now, id, call, CallEnd::HungUp);
+                    self.broken(id, call, Over::ByThem);
                 }
             }
+            Inner::Report { state, have, .. } => self.take_report(now, id, state, have),
+            Inner::Reach { reach, .. } => self.take_reach(id, reach),
             Inner::Text { .. } | Inner::Data { .. } | Inner::Ack { .. } => {}
         }
     }
@@ -371,8 +427,8 @@ impl Room {
         match offer.filter(is_it) {
             Some(offer) => {
                 let from = self.person(from);
+                self.transfer_begins(id);
                 self.events.push_back(ChatEvent::OfferReady { id, from, offer, metainfo });
-                self.close(now, id);
             }
             None => self.hang_up_now(now, id, CallEnd::Lost),
         }
@@ -386,16 +442,22 @@ impl Room {
         for number in failed {
             self.events.push_back(ChatEvent::DirectState { id, number, state: DeliveryState::Failed });
         }
+        let over = if why == CallEnd::Lost { Over::Lost } else { Over::ByUs };
+        let (begun, end) = (call.has_begun(), over.of_files(call.ours));
         let with = self.person(with);
-        self.events.push_back(match kind {
-            Kind::Call => ChatEvent::CallEnded { id, with, why },
-            Kind::Offer => ChatEvent::OfferExpired { id, with },
-        });
+        match kind {
+            Kind::Call => self.events.push_back(ChatEvent::CallEnded { id, with, why }),
+            Kind::Offer if begun => {
+                self.transfer_over(id, end);
+                self.report_end(now, id, end);
+            }
+            Kind::Offer => self.events.push_back(ChatEvent::OfferExpired { id, with }),
+        }
         self.close(now, id);
     }
 
     /// Hangs up without a word to the user.
-    fn close(&mut self, now: Instant, id: RequestId) {
+    pub(super) fn close(&mut self, now: Instant, id: RequestId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Phase::Up { line, .. } = &mut call.phase else { return };
         let Some(number) = line.next_number() else {
@@ -407,7 +469,8 @@ impl Room {
             Phase::Asking { handshake: None, request: Payload::Ringing { id }, ringing: false, tries: 0, next: now };
         if let Phase::Up { line, .. } = std::mem::replace(&mut call.phase, waiting) {
             call.phase = Phase::Closing { line };
-            call.deadline = now + CALL_PATIENCE / 2;
+            // How it ended with files is worth all the tries of a line.
+            call.deadline = now + if call.kind == Kind::Call { CALL_PATIENCE / 2 } else { CALL_PATIENCE * 2 };
         }
     }
 
@@ -417,8 +480,8 @@ impl Room {
         call.feed(now);
         let to = call.peer;
         let due = match &mut call.phase {
-            Phase::Up { line, .. } | Phase::Closing { line } => line.due(now),
-            Phase::Asking { .. } | Phase::Asked { .. } => Vec::new(),
+            Phase::Up { line, answer: None } | Phase::Closing { line } => line.due(now),
+            Phase::Asking { .. } | Phase::Asked { .. } | Phase::Up { .. } => Vec::new(),
         };
         for sealed in due {
             let payload = Payload::Sealed { id, nonce: sealed.nonce, sealed: sealed.sealed };
@@ -432,10 +495,12 @@ impl Room {
         for id in ids {
             self.drive_call(now, id);
         }
-        self.calls.due = self.calls.iter().filter_map(|(_, call)| call.next_due(now)).min();
+        let every = self.calls.report_every();
+        self.calls.due = self.calls.iter().filter_map(|(_, call)| call.next_due(now, every)).min();
     }
 
     fn drive_call(&mut self, now: Instant, id: RequestId) {
+        self.drive_transfer(now, id);
         self.send_due(now, id);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let (to, deadline) = (call.peer, call.deadline);
@@ -443,7 +508,7 @@ impl Room {
             Phase::Asking { .. } | Phase::Asked { .. } if now >= deadline => {
                 let ours = call.ours;
                 if let Some(call) = self.calls.end(id, Reason::TakenBack) {
-                    self.broken(now, id, call, CallEnd::Lost);
+                    self.broken(id, call, Over::Lost);
                 }
                 if ours {
                     self.send_direct(now, to, &Payload::Decline { id, reason: Reason::TakenBack }, false);
@@ -458,7 +523,7 @@ impl Room {
             }
             Phase::Up { line, .. } if line.has_failed(now) => {
                 if let Some(call) = self.calls.end(id, Reason::Gone) {
-                    self.broken(now, id, call, CallEnd::Lost);
+                    self.broken(id, call, Over::Lost);
                 }
             }
             Phase::Up { answer: Some((answer, tries, next)), .. } if now >= *next => {
@@ -466,13 +531,13 @@ impl Room {
                 *next = now + retry_after(*tries);
                 let (answer, again, given_up) = (answer.clone(), *tries > 1, *tries > 6);
                 if given_up && let Some(call) = self.calls.end(id, Reason::Gone) {
-                    return self.broken(now, id, call, CallEnd::Lost);
+                    return self.broken(id, call, Over::Lost);
                 }
                 self.send_direct(now, to, &answer, again);
             }
             Phase::Closing { line } if line.is_idle() || line.has_failed(now) || now >= deadline => {
                 if let Some(call) = self.calls.end(id, Reason::Gone) {
-                    self.broken(now, id, call, CallEnd::HungUp);
+                    self.broken(id, call, Over::ByUs);
                 }
             }
             Phase::Asking { .. } | Phase::Asked { .. } | Phase::Up { .. } | Phase::Closing { .. } => {}
@@ -487,7 +552,7 @@ impl Room {
                 self.send_direct(now, key, &Payload::Decline { id, reason: Reason::Gone }, false);
             }
             if let Some(call) = self.calls.end(id, Reason::Gone) {
-                self.broken(now, id, call, why);
+                self.broken(id, call, if why == CallEnd::Lost { Over::Lost } else { Over::ByUs });
             }
         }
         self.drive_calls(now);

@@ -86,6 +86,18 @@ pub enum Output {
     Remember(BookEntry),
     /// What was kept of the key is of no use any more.
     Forget(PublicKey),
+    /// Somebody takes files of ours and tells where it takes connections: dial it for this torrent, and say where
+    /// ([`super::Room::tried`]). Once for each offer.
+    Reach {
+        /// Which offer.
+        id: RequestId,
+        /// Who.
+        with: PublicKey,
+        /// The torrent that was offered.
+        info_hash: InfoHash,
+        /// Where.
+        reach: Reach,
+    },
 }
 
 /// A peer as a native tracker tells of it.
@@ -215,6 +227,60 @@ pub struct Offer {
     pub port: u16,
     /// Where its sender is reached, as far as it knows.
     pub addresses: Vec<IpAddr>,
+}
+
+/// Where somebody takes connections.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reach {
+    /// The TCP port.
+    pub port: u16,
+    /// Addresses, as far as their owner knows them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How far somebody is with files that were offered to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferState {
+    /// Looking at what is there already.
+    Checking,
+    /// There is no connection.
+    Waiting,
+    /// Connected, and not complete.
+    Fetching,
+    /// Everything is there, and verified.
+    Complete,
+    /// It wants no more of them.
+    GivenUp,
+}
+
+/// Files on their way from one person to another, after an offer was accepted. The name is safe for a terminal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    /// The offer.
+    pub id: RequestId,
+    /// The other side.
+    pub with: Person,
+    /// We hand them over; otherwise we fetch them.
+    pub ours: bool,
+    /// Name of the file or folder.
+    pub name: String,
+    /// Bytes that whoever fetches has, and has verified, as far as it has said so.
+    pub have_bytes: u64,
+    /// Bytes of all files.
+    pub total_bytes: u64,
+}
+
+/// How it ended with files that were accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransferEnd {
+    /// Whoever fetched has all of them.
+    Complete,
+    /// Whoever fetched wants no more of them.
+    GivenUp,
+    /// Whoever offered them has taken them back.
+    Withdrawn,
+    /// The other side left the room, or does not answer any more.
+    Lost,
 }
 
 /// How a call ended.
@@ -397,6 +463,27 @@ pub enum ChatEvent {
         /// The metainfo.
         metainfo: Bytes,
     },
+    /// Somebody who takes files of ours says how far it is. The state is none of the last two. Once a second at most.
+    OfferProgress {
+        /// Which files, and how much of them is there.
+        transfer: Transfer,
+        /// What the other side is doing.
+        state: TransferState,
+    },
+    /// Files that were accepted do not come, for there is no connection for 20 s. It goes on trying. Once for each offer.
+    OfferStuck {
+        /// Which files.
+        transfer: Transfer,
+        /// Where this side has tried to connect to the other one.
+        tried: Vec<SocketAddr>,
+    },
+    /// It is over with files that were accepted. Once for each offer, and on both sides.
+    OfferEnded {
+        /// Which files, and how much of them is there.
+        transfer: Transfer,
+        /// How.
+        end: TransferEnd,
+    },
     /// The reader was too slow, and has lost so many events. Only the engine says this.
     Missed(u64),
 }
@@ -443,7 +530,7 @@ pub enum ChatError {
     #[error("no such request is open: it was answered or taken back, or is too old")]
     NoSuchRequest,
     /// The metainfo is longer than [`crate::limits::CHAT_METAINFO_LENGTH`].
-    #[error("too many files or pieces to be handed over in a chat: hand around the metainfo file instead")]
+    #[error("too many files to be handed over in a chat: make one archive of them, or hand around the metainfo file")]
     MetainfoTooLong,
     /// We have left the room.
     #[error("the room was left")]

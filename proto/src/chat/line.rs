@@ -23,10 +23,19 @@ const HELD: u64 = 64;
 struct Item {
     number: u64,
     plain: Vec<u8>,
-    /// Whether the user wants to know what becomes of it.
-    is_text: bool,
+    content: Content,
     tries: u32,
     next: Instant,
+}
+
+/// What a message under way is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The user wants to know what becomes of it.
+    Text,
+    /// How far files are: no second one goes before this one has arrived.
+    Report,
+    Other,
 }
 
 /// What is to be sent.
@@ -76,9 +85,13 @@ impl Line {
 
     /// Has a message sent under [`Line::next_number`].
     pub(super) fn push(&mut self, now: Instant, inner: &Inner) {
-        let is_text = matches!(inner, Inner::Text { .. });
+        let content = match inner {
+            Inner::Text { .. } => Content::Text,
+            Inner::Report { .. } => Content::Report,
+            _ => Content::Other,
+        };
         let plain = inner.encode();
-        self.outgoing.push_back(Item { number: self.next_number, plain, is_text, tries: 0, next: now });
+        self.outgoing.push_back(Item { number: self.next_number, plain, content, tries: 0, next: now });
         self.next_number += 1;
     }
 
@@ -116,7 +129,18 @@ impl Line {
 
     /// Texts that were never acknowledged.
     pub(super) fn unacknowledged(&self) -> Vec<u64> {
-        self.outgoing.iter().filter(|item| item.is_text).map(|item| item.number).collect()
+        self.outgoing.iter().filter(|item| item.content == Content::Text).map(|item| item.number).collect()
+    }
+
+    /// Whether a report is under way.
+    pub(super) fn is_reporting(&self) -> bool {
+        self.outgoing.iter().any(|item| item.content == Content::Report)
+    }
+
+    /// Messages that are not acknowledged.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.outgoing.len()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -131,11 +155,15 @@ impl Line {
             Inner::Ack { expected } => {
                 let is_here = |item: &&Item| item.number < *expected && item.tries > 0;
                 let here = self.outgoing.iter().take_while(is_here).count();
-                let here = self.outgoing.drain(..here).filter(|item| item.is_text);
+                let here = self.outgoing.drain(..here).filter(|item| item.content == Content::Text);
                 arrived.acknowledged.extend(here.map(|item| item.number));
                 return Some(arrived);
             }
-            Inner::Text { number, .. } | Inner::HangUp { number } | Inner::Data { number, .. } => *number,
+            Inner::Text { number, .. }
+            | Inner::HangUp { number }
+            | Inner::Data { number, .. }
+            | Inner::Report { number, .. }
+            | Inner::Reach { number, .. } => *number,
         };
         self.ack_due = true;
         if number >= self.expected && number - self.expected < HELD {

@@ -35,6 +35,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transfers;
 
 pub use contract::*;
 pub use identity::{Identity, PublicKey};
@@ -314,7 +315,11 @@ impl Room {
         self.history.check_invariants();
         self.people.check_invariants();
         self.waiting.check_invariants();
-        assert!(self.calls.len() <= limits::CHAT_CALLS, "{} calls", self.calls.len());
+        let (calls, transfers) = self.calls.count();
+        assert!(
+            calls <= limits::CHAT_CALLS && transfers <= limits::CHAT_TRANSFERS,
+            "{calls} calls, {transfers} transfers"
+        );
         assert!(self.heard.len() <= HEARD, "{} own messages counted", self.heard.len());
         for id in self.waiting.pending_ids() {
             assert!(self.history.seen.contains(&id) && self.history.bytes(&id).is_none(), "{id}: waits, and is there");

@@ -11,10 +11,12 @@
 //!            ack     2 | next number that is expected 8
 //!            hang up 3 | number 8
 //!            data    4 | number 8 | last 1 | bytes
+//!            report  5 | number 8 | state 1 | bytes that are there 8
+//!            reach   6 | number 8 | port 2 | addresses
 //! ```
 
 use super::bytes::{Reader, prefix, put_short_text};
-use super::contract::{Offer, RequestId};
+use super::contract::{Offer, Reach, RequestId, TransferState};
 use super::text::shown_name;
 use crate::id::InfoHash;
 use crate::limits;
@@ -57,6 +59,8 @@ pub(super) enum Inner {
     Ack { expected: u64 },
     HangUp { number: u64 },
     Data { number: u64, last: bool, bytes: Vec<u8> },
+    Report { number: u64, state: TransferState, have: u64 },
+    Reach { number: u64, reach: Reach },
 }
 
 impl Kind {
@@ -133,6 +137,21 @@ impl Inner {
             Self::Ack { expected } => head(2, expected),
             Self::HangUp { number } => head(3, number),
             Self::Data { number, last, bytes } => [head(4, number), vec![u8::from(*last)], bytes.clone()].concat(),
+            Self::Report { number, state, have } => {
+                let state = match state {
+                    TransferState::Checking => 0,
+                    TransferState::Waiting => 1,
+                    TransferState::Fetching => 2,
+                    TransferState::Complete => 3,
+                    TransferState::GivenUp => 4,
+                };
+                [head(5, number), vec![state], have.to_be_bytes().to_vec()].concat()
+            }
+            Self::Reach { number, reach } => {
+                let mut out = [head(6, number), reach.port.to_be_bytes().to_vec()].concat();
+                put_addresses(&mut out, &reach.addresses);
+                out
+            }
         }
     }
 
@@ -165,21 +184,41 @@ impl Inner {
                 };
                 Self::Data { number, last, bytes: reader.rest().to_vec() }
             }
+            5 => {
+                let state = match reader.byte()? {
+                    0 => TransferState::Checking,
+                    1 => TransferState::Waiting,
+                    2 => TransferState::Fetching,
+                    3 => TransferState::Complete,
+                    4 => TransferState::GivenUp,
+                    _ => return None,
+                };
+                let have = reader.u64()?;
+                reader.end()?;
+                Self::Report { number, state, have }
+            }
+            6 => {
+                let port = reader.u16().filter(|&port| port != 0)?;
+                let addresses = read_addresses(&mut reader)?;
+                // One encoding: what nobody would be told is not told.
+                if addresses.iter().any(|ip| !can_be_told(ip)) {
+                    return None;
+                }
+                Self::Reach { number, reach: Reach { port, addresses } }
+            }
             _ => return None,
         })
     }
 }
 
-/// The bytes of an offer.
-pub(super) fn encode_offer(offer: &Offer) -> Vec<u8> {
-    let mut out = offer.info_hash.0.to_vec();
-    out.extend_from_slice(&offer.total_length.to_be_bytes());
-    out.extend_from_slice(&offer.files.to_be_bytes());
-    out.extend_from_slice(&offer.port.to_be_bytes());
-    put_short_text(&mut out, prefix(&offer.name, limits::PATH_ELEMENT_LENGTH));
-    let addresses = offer.addresses.iter().take(limits::CHAT_ADDRESSES);
-    for address in addresses {
-        match address.to_canonical() {
+/// Addresses that somebody may have.
+fn can_be_told(ip: &IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == *ip
+}
+
+fn put_addresses(out: &mut Vec<u8>, addresses: &[IpAddr]) {
+    for address in addresses.iter().map(IpAddr::to_canonical).filter(can_be_told).take(limits::CHAT_ADDRESSES) {
+        match address {
             IpAddr::V4(ip) => {
                 out.push(4);
                 out.extend_from_slice(&ip.octets());
@@ -190,6 +229,30 @@ pub(super) fn encode_offer(offer: &Offer) -> Vec<u8> {
             }
         }
     }
+}
+
+/// The addresses up to the end: not too many, and each of a known family.
+fn read_addresses(reader: &mut Reader<'_>) -> Option<Vec<IpAddr>> {
+    let mut addresses = Vec::new();
+    while !reader.rest().is_empty() && addresses.len() < limits::CHAT_ADDRESSES {
+        addresses.push(match reader.byte()? {
+            4 => IpAddr::from(reader.array::<4>()?),
+            6 => IpAddr::from(reader.array::<16>()?),
+            _ => return None,
+        });
+    }
+    reader.end()?;
+    Some(addresses)
+}
+
+/// The bytes of an offer.
+pub(super) fn encode_offer(offer: &Offer) -> Vec<u8> {
+    let mut out = offer.info_hash.0.to_vec();
+    out.extend_from_slice(&offer.total_length.to_be_bytes());
+    out.extend_from_slice(&offer.files.to_be_bytes());
+    out.extend_from_slice(&offer.port.to_be_bytes());
+    put_short_text(&mut out, prefix(&offer.name, limits::PATH_ELEMENT_LENGTH));
+    put_addresses(&mut out, &offer.addresses);
     out
 }
 
@@ -200,18 +263,8 @@ pub(super) fn parse_offer(bytes: &[u8]) -> Option<Offer> {
     let (total_length, files) = (reader.u64()?, reader.u32()?);
     let port = reader.u16().filter(|&port| port != 0)?;
     let name = shown_name(reader.short_text()?);
-    let mut addresses = Vec::new();
-    while !reader.rest().is_empty() && addresses.len() < limits::CHAT_ADDRESSES {
-        let ip = match reader.byte()? {
-            4 => IpAddr::from(reader.array::<4>()?),
-            6 => IpAddr::from(reader.array::<16>()?),
-            _ => return None,
-        };
-        if !ip.is_unspecified() && !ip.is_multicast() {
-            addresses.push(ip);
-        }
-    }
-    reader.end()?;
+    let mut addresses = read_addresses(&mut reader)?;
+    addresses.retain(|ip| !ip.is_unspecified() && !ip.is_multicast());
     Some(Offer { info_hash, name, total_length, files, port, addresses })
 }
 
@@ -249,12 +302,30 @@ mod tests {
             Inner::Ack { expected: u64::MAX },
             Inner::HangUp { number: 9 },
             Inner::Data { number: 0, last: true, bytes: vec![0; 3] },
+            Inner::Report { number: 7, state: TransferState::Fetching, have: u64::MAX },
+            Inner::Report { number: 8, state: TransferState::GivenUp, have: 0 },
+            Inner::Reach { number: 9, reach: Reach { port: 1, addresses: Vec::new() } },
+            Inner::Reach {
+                number: 10,
+                reach: Reach {
+                    port: 6_881,
+                    addresses: ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into(),
+                },
+            },
         ];
         for inner in inner {
             assert_eq!(Inner::parse(&inner.encode()), Some(inner));
         }
         assert_eq!(Inner::parse(&[&[1][..], &[0; 16]].concat()), None, "no text");
         assert_eq!(Inner::parse(&[&[2][..], &[0; 9]].concat()), None, "a byte behind the end");
+        assert_eq!(Inner::parse(&[&[5][..], &[0; 8], &[5], &[0; 8]].concat()), None, "no such state");
+        assert_eq!(Inner::parse(&[&[5][..], &[0; 18]].concat()), None, "a byte behind the end");
+        assert_eq!(Inner::parse(&[&[6][..], &[0; 10]].concat()), None, "port 0");
+        let reach = |addresses: &[u8]| Inner::parse(&[&[6][..], &[0; 8], &[0, 9], addresses].concat());
+        assert!(reach(&[4, 192, 0, 2, 1].repeat(8)).is_some() && reach(&[4, 192, 0, 2, 1].repeat(9)).is_none());
+        assert_eq!(reach(&[4, 0, 0, 0, 0]), None, "nobody's address");
+        assert_eq!(reach(&[5, 0, 0, 0, 0]), None, "a family that is none");
+        assert_eq!(reach(&[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]), None, "IPv4 in other clothes");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What the user asks of one person: calls, offers, answers, words.
 
-use super::calls::{CALL_PATIENCE, Call, OFFER_PATIENCE, Phase};
+use super::calls::{CALL_PATIENCE, Call, OFFER_PATIENCE, Over, Phase};
 use super::contract::{CallEnd, ChatError, ChatEvent, DeliveryState, Offer, RequestId};
 use super::identity::PublicKey;
 use super::line::Line;
 use super::noise;
 use super::payload::{Inner, Kind, Payload, Reason, encode_offer};
+use super::transfers::Progress;
 use super::{Room, limits};
 use bytes::Bytes;
 use rand::RngExt;
@@ -49,7 +50,7 @@ impl Room {
         offer: Option<Offer>,
         metainfo: Bytes,
     ) -> Result<RequestId, ChatError> {
-        self.check_person(to)?;
+        self.check_person(to, kind)?;
         let their_key = self.noise_key_of(&to).ok_or(ChatError::Unknown)?;
         let id = RequestId(self.random.random());
         let hello = offer.as_ref().map(encode_offer).unwrap_or_default();
@@ -59,18 +60,19 @@ impl Room {
         let request = Payload::Request { id, kind, handshake };
         let phase = Phase::Asking { handshake: Some(state), request, ringing: false, tries: 0, next: now };
         let deadline = now + if kind == Kind::Call { CALL_PATIENCE } else { OFFER_PATIENCE };
-        let metainfo = metainfo.to_vec();
-        self.calls.insert(id, Call { peer: to, kind, ours: true, phase, deadline, offer, metainfo, sent: 0 });
+        let (metainfo, progress) = (metainfo.to_vec(), Progress::default());
+        self.calls.insert(id, Call { peer: to, kind, ours: true, phase, deadline, offer, metainfo, sent: 0, progress });
         self.drive_calls(now);
         Ok(id)
     }
 
-    fn check_person(&self, to: PublicKey) -> Result<(), ChatError> {
+    fn check_person(&self, to: PublicKey, kind: Kind) -> Result<(), ChatError> {
         match () {
             () if self.left => Err(ChatError::Ended),
             () if to == self.me.key => Err(ChatError::Myself),
             () if self.people.is_blocked(&to) => Err(ChatError::Blocked),
-            () if self.calls.len() >= limits::CHAT_CALLS => Err(ChatError::TooMany),
+            () if kind == Kind::Call && self.calls.count().0 >= limits::CHAT_CALLS => Err(ChatError::TooMany),
+            () if kind == Kind::Offer && !self.has_room_for_transfer() => Err(ChatError::TooMany),
             () => Ok(()),
         }
     }
@@ -78,11 +80,13 @@ impl Room {
     /// Says yes to exactly this call or offer.
     ///
     /// # Errors
-    /// [`ChatError::NoSuchRequest`]: it was answered, taken back, is too old, or never was.
+    /// [`ChatError::NoSuchRequest`]: it was answered, taken back, is too old, or never was. [`ChatError::TooMany`] of an
+    /// offer.
     pub fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), ChatError> {
         let open = |call: &&mut Call| matches!(call.phase, Phase::Asked { .. }) && now < call.deadline;
-        if self.calls.get_mut(&id).filter(open).is_none() {
-            return Err(ChatError::NoSuchRequest);
+        let kind = self.calls.get_mut(&id).filter(open).ok_or(ChatError::NoSuchRequest)?.kind;
+        if kind == Kind::Offer && !self.has_room_for_transfer() {
+            return Err(ChatError::TooMany);
         }
         let mut call = self.calls.end(id, Reason::Gone).ok_or(ChatError::NoSuchRequest)?;
         self.calls.forget_end(&id);
@@ -90,7 +94,7 @@ impl Room {
         let (channel, handshake) = noise::answer(handshake).ok_or(ChatError::NoSuchRequest)?;
         let answer = Some((Payload::Accept { id, handshake }, 0, now));
         call.phase = Phase::Up { line: Box::new(Line::new(channel)), answer };
-        let (peer, kind) = (call.peer, call.kind);
+        let peer = call.peer;
         self.calls.insert(id, call);
         self.established(now, id, peer, kind);
         self.drive_calls(now);
@@ -110,7 +114,7 @@ impl Room {
         Ok(())
     }
 
-    /// Ends a call, or takes back a call or an offer that was not answered yet.
+    /// Ends a call, or what is under way of an offer; or takes back one that was not answered yet.
     ///
     /// # Errors
     /// [`ChatError::NoSuchRequest`].
@@ -121,7 +125,7 @@ impl Room {
             Phase::Up { .. } => self.hang_up_now(now, id, CallEnd::HungUp),
             Phase::Asking { .. } => {
                 if let Some(call) = self.calls.end(id, Reason::TakenBack) {
-                    self.broken(now, id, call, CallEnd::HungUp);
+                    self.broken(id, call, Over::ByUs);
                 }
                 self.send_direct(now, peer, &Payload::Decline { id, reason: Reason::TakenBack }, false);
             }

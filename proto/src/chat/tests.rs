@@ -9,3 +9,4 @@ mod people;
 mod relay;
 mod soak;
 mod talk;
+mod transfers;

@@ -287,7 +287,8 @@ impl ChatWorld {
             match output {
                 Output::Send { neighbour, payload } => self.send(at, neighbour.0 as usize, payload),
                 Output::Close { neighbour } => cuts.push(neighbour.0 as usize),
-                Output::Relay { .. } | Output::LookUp { .. } | Output::Remember(_) | Output::Forget(_) => {}
+                Output::Relay { .. } | Output::LookUp { .. } | Output::Reach { .. } => {}
+                Output::Remember(_) | Output::Forget(_) => {}
             }
         }
         while let Some(event) = self.people[at].room.as_mut().and_then(Room::poll_event) {

@@ -13,7 +13,7 @@ fn requested(bench: &Bench, at: usize) -> Vec<RequestId> {
     bench.events[at].iter().filter_map(id).collect()
 }
 
-fn count(bench: &Bench, at: usize, such: impl Fn(&ChatEvent) -> bool) -> usize {
+pub(super) fn count(bench: &Bench, at: usize, such: impl Fn(&ChatEvent) -> bool) -> usize {
     bench.events[at].iter().filter(|event| such(event)).count()
 }
 
@@ -60,7 +60,7 @@ fn a_call_is_requested_accepted_talked_in_and_hung_up() {
     let ended = |event: &ChatEvent| matches!(event, ChatEvent::CallEnded { why: CallEnd::HungUp, .. });
     assert_eq!((count(&bench, 0, ended), count(&bench, 5, ended)), (1, 1));
     assert_eq!(bench.rooms[0].tell(bench.now, id, "still there?"), Err(ChatError::NoSuchRequest));
-    assert_eq!((bench.rooms[0].calls.len(), bench.rooms[5].calls.len()), (0, 0));
+    assert_eq!((bench.rooms[0].calls.count(), bench.rooms[5].calls.count()), ((0, 0), (0, 0)));
     let frames: u64 = bench.rooms.iter().map(|room| room.stats().frames).sum();
     bench.run(20);
     assert!(bench.rooms.iter().map(|room| room.stats().frames).sum::<u64>() - frames < 20, "nothing goes on");
@@ -148,7 +148,7 @@ fn both_may_call_at_once_and_one_call_comes_of_it() {
     bench.run(2);
     for at in [0, 2] {
         assert_eq!(count(&bench, at, |event| matches!(event, ChatEvent::CallEstablished { .. })), 1, "{at}");
-        assert_eq!(bench.rooms[at].calls.len(), 1, "{at}");
+        assert_eq!(bench.rooms[at].calls.count(), (1, 0), "{at}");
     }
     assert_eq!(bench.rooms[0].accept(bench.now, two), Err(ChatError::NoSuchRequest));
 }
@@ -209,7 +209,7 @@ fn a_tenth_of_everything_may_be_lost_on_each_of_three_hops() {
     assert_eq!(delivered(&bench, 0), 20);
 }
 
-fn torrent(name: &str, pieces: usize) -> (Offer, Bytes) {
+pub(super) fn torrent(name: &str, pieces: usize) -> (Offer, Bytes) {
     let mut builder = MetainfoBuilder::new(name, Content::SingleFile { length: pieces as u64 * 16_384 });
     builder.piece_length = 16_384;
     let metainfo = Bytes::from(builder.build(&vec![[7; 20]; pieces]).unwrap());
@@ -243,9 +243,9 @@ fn files_are_offered_taken_and_described() {
             if *ready == id && *came == metainfo && *same == offer)
     };
     assert_eq!(count(&bench, 3, ready), 1);
-    let expired = |event: &ChatEvent| matches!(event, ChatEvent::OfferExpired { .. });
-    assert_eq!((count(&bench, 0, expired), count(&bench, 3, expired)), (0, 0));
-    assert_eq!((bench.rooms[0].calls.len(), bench.rooms[3].calls.len()), (0, 0));
+    let over = |event: &ChatEvent| matches!(event, ChatEvent::OfferExpired { .. } | ChatEvent::OfferEnded { .. });
+    assert_eq!((count(&bench, 0, over), count(&bench, 3, over)), (0, 0));
+    assert_eq!((bench.rooms[0].calls.count(), bench.rooms[3].calls.count()), ((0, 1), (0, 1)), "it stays open");
 }
 
 #[test]

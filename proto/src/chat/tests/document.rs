@@ -1,10 +1,10 @@
 //! The examples of `docs/chat-protocol.md`.
 
-use crate::chat::contract::{MessageId, Offer, RequestId};
+use crate::chat::contract::{MessageId, Offer, Reach, RequestId, TransferState};
 use crate::chat::craft::{self, Head};
 use crate::chat::identity::Identity;
 use crate::chat::noise::{self, Binding};
-use crate::chat::payload::{Kind, Payload, Reason, encode_offer, parse_offer};
+use crate::chat::payload::{Inner, Kind, Payload, Reason, encode_offer, parse_offer};
 use crate::chat::relay::packet::{Packet, Part};
 use crate::chat::{envelope::Envelope, frame};
 use crate::id::InfoHash;
@@ -45,6 +45,8 @@ fn the_examples_of_the_document_are_what_is_sent() {
         port: 6_881,
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
     };
+    let report = Inner::Report { number: 1, state: TransferState::Fetching, have: 430_000 };
+    let reach = Inner::Reach { number: 0, reach: Reach { port: 6_882, addresses: vec!["192.0.2.2".parse().unwrap()] } };
     let know = craft::know(vec![id]);
     let parts = vec![
         Part { goes_on: false, more: false, bytes: know.clone() },
@@ -60,6 +62,8 @@ fn the_examples_of_the_document_are_what_is_sent() {
         ("request", Payload::Request { id: request, kind: Kind::Call, handshake: handshake.clone() }.encode()),
         ("decline", Payload::Decline { id: request, reason: Reason::Declined }.encode()),
         ("offer", encode_offer(&offer)),
+        ("reach", reach.encode()),
+        ("report", report.encode()),
         ("hello", Packet::Hello { mine: [6; 8] }.encode().to_vec()),
         ("welcome", Packet::Welcome { yours: [6; 8], mine: [8; 8] }.encode().to_vec()),
         ("packet", Packet::Frames { yours: [8; 8], number: 0, parts }.encode().to_vec()),
@@ -80,5 +84,9 @@ fn the_examples_of_the_document_are_what_is_sent() {
     ));
     assert!(noise::receive(&bob, &binding, &handshake, [8; 32]).is_some());
     assert_eq!(parse_offer(&encode_offer(&offer)), Some(offer));
+    assert_eq!(
+        [&reach, &report].map(|inner| Inner::parse(&inner.encode())),
+        [Some(reach.clone()), Some(report.clone())]
+    );
     assert_eq!(Envelope::parse(&room, &Bytes::from_static(b"")).map(|read| read.id), None);
 }
