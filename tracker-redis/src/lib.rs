@@ -27,19 +27,22 @@
 //! # When Redis is slow or gone
 //! Nobody who announces waits for longer than [`RedisConfig::patience`]. While Redis does not answer nobody waits at all:
 //! the node goes on with what it knows, says so in [`Remote::health`], and asks again twice a second. What was announced
-//! meanwhile is written when its peers announce again, within one interval.
+//! meanwhile is written when its peers announce again, within one interval. Of a cluster only those torrents are concerned
+//! whose slots do not answer, for each 64th of the slots together.
 //!
 //! # Clocks
 //! Nodes tell each other the time of an announce. Their clocks must agree within a small part of the time to live of peers.
 
 mod entry;
 mod link;
+mod parts;
 mod queue;
 mod worker;
 
 pub use link::Address;
 
 use crate::link::Link;
+use crate::parts::Parts;
 use crate::queue::{Queue, Work, Write};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -130,8 +133,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) wake: Notify,
     pub(crate) counters: Counters,
-    /// Since when it does not work, and why.
-    pub(crate) down: Mutex<Option<(Instant, String)>>,
+    /// What of it does not answer.
+    pub(crate) parts: Mutex<Parts>,
 }
 
 impl RedisStore {
@@ -142,13 +145,14 @@ impl RedisStore {
     pub fn attach(config: RedisConfig, store: &Arc<Store>) -> Result<Arc<Self>, AttachError> {
         let runtime = Handle::try_current()?;
         let link = Link::new(&config.address)?;
+        let parts = Mutex::new(Parts::new(matches!(config.address, Address::Cluster(_))));
         let shared = Arc::new(Shared {
             config,
             link,
             queue: Mutex::default(),
             wake: Notify::new(),
             counters: Counters::default(),
-            down: Mutex::default(),
+            parts,
         });
         let worker = runtime.spawn(worker::work(Arc::clone(&shared), Arc::downgrade(store))).abort_handle();
         let redis = Arc::new(Self { shared, runtime, worker });
@@ -191,10 +195,11 @@ impl Remote for RedisStore {
             work.writes.insert(canonical(request.address), write);
         }
         let mut queue = self.shared.queue();
+        let now = Instant::now();
         let wants = request.event != AnnounceEvent::Stopped && request.num_want != Some(0);
         let asks = wants
-            && self.shared.is_up()
-            && !queue.is_fresh(&request.info_hash, Instant::now(), self.shared.config.fresh);
+            && !queue.is_fresh(&request.info_hash, now, self.shared.config.fresh)
+            && self.shared.parts().is_up(&request.info_hash, now);
         if !asks {
             queue.add(request.info_hash, work);
             return None;
@@ -223,12 +228,9 @@ impl Remote for RedisStore {
     }
 
     fn health(&self) -> RemoteHealth {
-        match &*self.shared.down() {
+        match self.shared.parts().problem(Instant::now()) {
             None => RemoteHealth { up: true, text: "Redis answers".into() },
-            Some((since, reason)) => {
-                let text = format!("Redis has not answered for {} s: {reason}", since.elapsed().as_secs());
-                RemoteHealth { up: false, text }
-            }
+            Some(text) => RemoteHealth { up: false, text },
         }
     }
 }
@@ -257,12 +259,8 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn down(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.down().is_none()
+    pub(crate) fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

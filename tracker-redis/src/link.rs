@@ -4,7 +4,8 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How long a connection may take to be made.
@@ -54,6 +55,9 @@ enum Clients {
 pub(crate) struct Link {
     clients: Clients,
     connection: Mutex<Option<Connection>>,
+    /// Milliseconds from `begun` to the last answer.
+    answered_ms: AtomicU64,
+    begun: Instant,
 }
 
 impl Link {
@@ -68,7 +72,7 @@ impl Link {
                 ))
             }
         };
-        Ok(Self { clients, connection: Mutex::new(None) })
+        Ok(Self { clients, connection: Mutex::new(None), answered_ms: AtomicU64::new(0), begun: Instant::now() })
     }
 
     /// Sends the commands in one go and reads the answers.
@@ -77,12 +81,23 @@ impl Link {
             Connection::Single(mut connection) => commands.query_async(&mut connection).await,
             Connection::Cluster(mut connection) => commands.query_async(&mut connection).await,
         };
-        if let Err(error) = &outcome
-            && (error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped())
-        {
-            *self.connection.lock().await = None;
+        match &outcome {
+            Ok(_) => self.answered_ms.store(self.now_ms(), Relaxed),
+            Err(error) if is_broken(error) && self.is_of_no_use() => *self.connection.lock().await = None,
+            Err(_) => {}
         }
         outcome
+    }
+
+    /// Whether a connection on which something broke is to be made again. That to a cluster mends itself, and others use it
+    /// for the masters that answer; unless nobody does.
+    fn is_of_no_use(&self) -> bool {
+        let silent_ms = self.now_ms().saturating_sub(self.answered_ms.load(Relaxed));
+        matches!(self.clients, Clients::Single(_)) || u128::from(silent_ms) > (2 * ANSWER_TIMEOUT).as_millis()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn connection(&self) -> Result<Connection, RedisError> {
@@ -106,6 +121,10 @@ impl Link {
         *place = Some(made.clone());
         Ok(made)
     }
+}
+
+fn is_broken(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.is_timeout() || error.is_connection_dropped()
 }
 
 impl std::fmt::Debug for Link {

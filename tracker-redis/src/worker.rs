@@ -15,8 +15,6 @@ use tokio::sync::Semaphore;
 
 /// How long announces that nobody waits for are collected.
 const COLLECT: Duration = Duration::from_millis(50);
-/// How often Redis is tried while it does not answer.
-const PROBE: Duration = Duration::from_millis(500);
 /// Pipelines on their way at a time.
 const MOST_UNDER_WAY: usize = 1_024;
 /// A swarm that nobody announces to is forgotten by Redis itself, this much after its last peer has expired.
@@ -30,7 +28,6 @@ pub(crate) async fn work(shared: Arc<Shared>, store: Weak<Store>) {
     let places = Arc::new(Semaphore::new(MOST_UNDER_WAY));
     let mut collected = tokio::time::interval(COLLECT);
     collected.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut probed = None;
     loop {
         let mut all = tokio::select! {
             () = shared.wake.notified() => shared.queue().take_urgent(),
@@ -39,14 +36,11 @@ pub(crate) async fn work(shared: Arc<Shared>, store: Weak<Store>) {
         if store.strong_count() == 0 {
             return;
         }
-        if !shared.is_up() && !all.is_empty() {
-            // One of them finds out whether it works again; the others are written when their peers announce again.
-            let due = probed.is_none_or(|probed: Instant| probed.elapsed() >= PROBE);
-            let kept = if due { all.keys().next().copied() } else { None };
-            all.retain(|info_hash, _| Some(*info_hash) == kept);
-            if due {
-                probed = Some(Instant::now());
-            }
+        if !all.is_empty() {
+            // Of what does not answer, one torrent finds out whether it does again; others are written when their peers announce
+            // again.
+            let (now, mut parts) = (Instant::now(), shared.parts());
+            all.retain(|info_hash, _| parts.may_try(info_hash, now));
         }
         for (info_hash, work) in all {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -75,23 +69,21 @@ async fn exchange(shared: &Shared, store: &Weak<Store>, info_hash: InfoHash, wor
             counters.round_trips.fetch_add(1, Relaxed);
             counters.writes.fetch_add(work.writes.len() as u64, Relaxed);
             counters.bytes_out.fetch_add(commands.get_packed_pipeline().len() as u64, Relaxed);
-            if shared.down().take().is_some() {
-                tracing::info!("Redis answers again");
+            if shared.parts().answered(&info_hash, Instant::now()) {
+                tracing::info!("all of Redis answers again");
             }
             if let (Some(read), Some(store)) = (read, store.upgrade()) {
                 take_over(shared, &store, info_hash, (read, ttl));
             }
         }
-        Err(error) => failed(shared, &error),
+        Err(error) => failed(shared, &info_hash, &error),
     }
 }
 
-fn failed(shared: &Shared, error: &RedisError) {
+fn failed(shared: &Shared, info_hash: &InfoHash, error: &RedisError) {
     shared.counters.failures.fetch_add(1, Relaxed);
-    let mut down = shared.down();
-    if down.is_none() {
+    if shared.parts().failed(info_hash, Instant::now(), &error.to_string()) {
         tracing::warn!(%error, "Redis does not answer; the node goes on with what it knows");
-        *down = Some((Instant::now(), error.to_string()));
     }
 }
 

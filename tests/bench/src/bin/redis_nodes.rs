@@ -350,12 +350,83 @@ async fn single(folder: &Path, seconds: u64) -> Result<()> {
     .await
 }
 
+/// Whether the swarm of a torrent is on this server of a cluster.
+fn is_on(server: &Server, torrent: u32, slots: &[std::ops::RangeInclusive<u32>]) -> Result<bool> {
+    let key = format!("swarm:{{{}}}", announce(torrent, 0, AnnounceEvent::Regular).info_hash);
+    let slot: u32 = cli(server.port, &["cluster", "keyslot", &key])?.trim().parse()?;
+    Ok(slots.iter().any(|range| range.contains(&slot)))
+}
+
+/// The slots of a master, as its own line tells them.
+fn slots(server: &Server) -> Result<Vec<std::ops::RangeInclusive<u32>>> {
+    let nodes = cli(server.port, &["cluster", "nodes"])?;
+    let own = nodes.lines().find(|line| line.contains("myself,master")).context("it is no master")?;
+    let ranges = own.split(' ').skip(8).map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        anyhow::Ok(first.parse()?..=last.parse()?)
+    });
+    ranges.collect()
+}
+
+/// A master is silent, and for a long time nobody takes over: the torrents of the others are read as before.
+async fn one_is_silent(nodes: &[Node], servers: &mut [Server], how: &str) -> Result<()> {
+    const ROUNDS: u32 = 40;
+    let timeout = |servers: &[Server], ms: &str| {
+        servers.iter().try_for_each(|it| cli(it.port, &["config", "set", "cluster-node-timeout", ms]).map(drop))
+    };
+    let gone = slots(&servers[0])?;
+    let of_gone = |torrent: &u32| is_on(&servers[1], *torrent, &gone);
+    let torrents = (0..90).map(|torrent| Ok((torrent, of_gone(&torrent)?))).collect::<Result<Vec<_>>>()?;
+    timeout(servers, "60000")?;
+    let child = servers[0].child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &child]).status().map(drop);
+    match how {
+        "killed" => servers[0].kill(),
+        _ => signal("-STOP")?,
+    }
+    let (mut well, mut ill) = (Round::default(), Round::default());
+    for turn in 0..ROUNDS {
+        // Longer than what was read is fresh.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        for (torrent, is_gone) in &torrents {
+            let node = &nodes[(turn + torrent) as usize % NODES];
+            ask(node, *torrent, turn % PEERS, if *is_gone { &mut ill } else { &mut well }).await?;
+        }
+    }
+    patient(&well, &format!("one master {how}, swarms of others"))?;
+    patient(&ill, &format!("one master {how}, its own swarms"))?;
+    println!("{}", nodes[0].redis.health().text);
+    ensure!(!nodes[0].redis.health().up, "nobody says that a master is silent");
+    let share = well.waited as f64 / well.announces as f64;
+    println!("{:.1} % of the announces for swarms of other masters were answered by Redis", 100.0 * share);
+    match how {
+        "killed" => servers[0].restart()?,
+        _ => signal("-CONT")?,
+    }
+    timeout(servers, "1500")?;
+    until("the cluster is whole", Duration::from_secs(20), || {
+        servers.iter().all(|it| cli(it.port, &["cluster", "info"]).is_ok_and(|info| info.contains("cluster_state:ok")))
+    })?;
+    ensure!(share > 0.9, "a master that is silent holds up the swarms of others");
+    for turn in 0.. {
+        everybody(nodes, turn).await?;
+        if nodes.iter().all(|node| node.redis.health().up) {
+            break;
+        }
+        ensure!(turn < 40, "the master is back, and the nodes do not see it");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    all_are_found(nodes, "with all masters again").await
+}
+
 async fn clustered(folder: &Path, seconds: u64) -> Result<()> {
     let mut servers = cluster(folder)?;
     let address = Address::Cluster(servers.iter().map(|it| format!("redis://127.0.0.1:{}", it.port)).collect());
     measure(&address).await?;
     let nodes = nodes(&address, Duration::from_millis(100))?;
     all_are_found(&nodes, "with the cluster").await?;
+    one_is_silent(&nodes, &mut servers, "stopped").await?;
+    one_is_silent(&nodes, &mut servers, "killed").await?;
     under_load(
         &nodes,
         seconds.max(12),
