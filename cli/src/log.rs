@@ -18,6 +18,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Lines that the console of a tracker can show again.
 const REMEMBERED_LINES: usize = 1_000;
 
+/// What is told of as much as is asked for.
+const OURS: [&str; 7] = [
+    "swarm",
+    "swarm_engine",
+    "swarm_tracker_core",
+    "swarm_tracker_http",
+    "swarm_tracker_native",
+    "swarm_tracker_redis",
+    "swarm_tracker_udp",
+];
+
 /// The form of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Form {
@@ -47,9 +58,7 @@ pub(crate) fn start(usual: Usual, verbose: u8, form: Form, screen: Option<&Scree
     };
     // The libraries below would drown a verbose run in their messages.
     let others = LevelFilter::from_level(if level == Level::TRACE { Level::DEBUG } else { level.min(Level::WARN) });
-    let ours =
-        ["swarm", "swarm_engine", "swarm_proto", "swarm_tracker_core", "swarm_tracker_http", "swarm_tracker_native"];
-    let filter = Targets::new().with_default(others).with_targets(ours.map(|target| (target, level)));
+    let filter = Targets::new().with_default(others).with_targets(OURS.map(|target| (target, level)));
     let recent = LogRing::new(REMEMBERED_LINES);
     let lines = Lines { screen: screen.cloned(), recent: recent.clone() };
     let registry = tracing_subscriber::registry().with(filter);

@@ -91,6 +91,15 @@ impl Torrent {
         self.shared.reports.status.borrow().clone()
     }
 
+    /// As [`Torrent::status`], brought up to date now.
+    pub async fn status_now(&self) -> TorrentStatus {
+        let (answer, answered) = oneshot::channel();
+        self.request(Request::Report(answer)).await;
+        // No answer comes while the torrent is being checked, and when it has ended: then the status is up to date.
+        let _ = answered.await;
+        self.status()
+    }
+
     /// As [`Torrent::status`], to wait for changes of.
     pub fn watch(&self) -> watch::Receiver<TorrentStatus> {
         self.shared.reports.status.clone()

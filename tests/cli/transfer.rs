@@ -65,6 +65,44 @@ fn verbose_tells_what_happens() {
 }
 
 #[test]
+fn more_verbose_tells_why_and_no_key() {
+    const KEY: &str = "5f3ac0de5f3ac0de";
+    let place = Place::new();
+    content(&place, 100_000);
+    let (_seed, peer) = seed(&place, "");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let fetch = |folder: &str, verbose: &str| {
+        let tracker = format!("http://{nobody}/{KEY}/announce?key={KEY}");
+        let peers = format!("--peer {peer} --peer {nobody} --tracker {tracker}");
+        let ran = place.run(&format!("fetch in.meta {verbose} -o {folder} --listen 127.0.0.1:0 --json {peers}"));
+        let log = ran.stderr();
+        assert!(ran.code() == 0 && !log.contains(KEY), "{log}");
+        log
+    };
+    let told = |log: &str, level: &str, texts: &[&str]| {
+        let level = format!("[{level}][2");
+        log.lines().any(|line| line.starts_with(&level) && texts.iter().all(|text| line.contains(text)))
+    };
+    let why = fetch("1", "-vv");
+    for texts in [
+        ["torrent begins", "trackers=1"],
+        ["dialling", nobody.as_str()],
+        ["no connection", nobody.as_str()],
+        ["connected torrent=", peer.as_str()],
+        ["connection ended", "peer="],
+        ["asking a tracker", &format!("tracker=\"http://{nobody}/***/announce?***\" event=Started")],
+        ["a tracker has not answered", "retry_in_s="],
+    ] {
+        assert!(told(&why, "debug", &texts), "{texts:?}: {why}");
+    }
+    assert!(!why.contains("[trace]"), "{why}");
+    let all = fetch("2", "-vvv");
+    for texts in [["from a peer", "said=Unchoke"], ["to a peer", "said=Request("], ["block from a peer", "begin=0"]] {
+        assert!(told(&all, "trace", &texts), "{texts:?}: {all}");
+    }
+}
+
+#[test]
 fn json_tells_the_whole_story() {
     let place = Place::new();
     content(&place, 300_000);
@@ -81,6 +119,17 @@ fn json_tells_the_whole_story() {
     assert_eq!((&summary["downloaded"], &summary["wasted"]), (&300_005.into(), &0.into()));
     let info_hash = lines[0]["torrent"].as_str().unwrap();
     assert!(info_hash.len() == 40 && lines.iter().all(|line| line["torrent"] == info_hash));
+}
+
+#[test]
+fn a_seed_that_is_ended_at_once_tells_all_that_it_sent() {
+    let place = Place::new();
+    content(&place, 300_000);
+    let (mut seed, peer) = seed(&place, "");
+    place.run(&format!("fetch in.meta -o out --quiet --listen 127.0.0.1:0 --peer {peer}")).good();
+    seed.event("peer_closed");
+    seed.signal("-INT");
+    assert_eq!(seed.event("summary")["uploaded"], 300_005);
 }
 
 #[test]
@@ -436,6 +485,7 @@ fn a_fetch_killed_six_times_loses_no_piece() {
         let rest = rest.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         pieces.extend(rest.filter(|line| line["event"] == "piece").map(|line| line["piece"].as_u64().unwrap()));
         let asked = wiretap.asked();
+        seed.event("peer_closed");
         assert!(
             !asked.is_empty() && asked.iter().all(|piece| !told.contains(piece)),
             "what is there is asked for again"

@@ -23,6 +23,9 @@ use tokio::time::MissedTickBehavior;
 /// How often bars move and conditions are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// For a torrent to say what has come of it, when the user ends it.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// Ticks from one `progress` line to the next.
 const TICKS_PER_LINE: u32 = 4;
 
@@ -229,6 +232,10 @@ impl Party {
         let (screen, telling) = (self.screen.clone(), self.telling);
         let left: Vec<usize> = (0..self.transfers.len()).filter(|&index| self.is_running(index)).collect();
         let interrupted_early = self.until != Until::Stopped && left.iter().any(|&index| !self.status(index).complete);
+        for transfer in left.iter().filter_map(|&index| self.transfers.get(index)) {
+            // What has not answered by then is told of as it stood last.
+            let _ = tokio::time::timeout(LAST_LOOK, transfer.torrent.status_now()).await;
+        }
         let summaries: Result<Vec<()>, Failure> = left.into_iter().map(|index| self.close(index)).collect();
         let mut outcomes = std::mem::take(&mut self.refused);
         outcomes.extend(self.transfers.iter().filter_map(|transfer| transfer.outcome));

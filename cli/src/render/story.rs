@@ -3,6 +3,7 @@
 use super::json::state_name;
 use super::text;
 use swarm_engine::TorrentEvent;
+use swarm_engine::tracker::masked;
 use swarm_proto::swarm::Event;
 
 /// The event in words; none for what happens all the time.
@@ -24,8 +25,13 @@ fn of_swarm(event: &Event) -> Option<String> {
         Event::PieceFailed(piece) => format!("piece {} is wrong and is fetched again", piece.as_u32()),
         Event::PeerBanned(address) => format!("{address} sent wrong data and is shut out"),
         Event::PiecesLost(pieces) => format!("{} lost", text::count(pieces.len() as u64, "piece")),
-        Event::TrackerReplied { url, peers, .. } => format!("{url} knows {}", text::count(*peers as u64, "peer")),
-        Event::TrackerFailed { url, error, .. } => format!("{url}: {error}"),
+        Event::TrackerReplied { url, peers, .. } => {
+            format!("{} knows {}", masked(url), text::count(*peers as u64, "peer"))
+        }
+        Event::TrackerFailed { url, error, .. } => {
+            let tracker = masked(url);
+            format!("{tracker}: {}", error.replace(url, &tracker))
+        }
         Event::PieceVerified(_) | Event::Completed | Event::DiskBlocked | Event::DiskRecovered => return None,
     })
 }
@@ -44,6 +50,9 @@ mod tests {
         assert_eq!(line(&closed(None)).unwrap(), "192.0.2.1:6881 is gone");
         assert_eq!(line(&closed(Some(CloseReason::Banned))).unwrap(), "192.0.2.1:6881 closed by us: banned");
         assert_eq!(line(&TorrentEvent::StateChanged(State::Downloading)).unwrap(), "fetching");
+        let (url, error) = ("http://h/KEY/announce".to_owned(), "http://h/KEY/announce: no".to_owned());
+        let failed = TorrentEvent::Swarm(Event::TrackerFailed { url, error, retry_in: None });
+        assert_eq!(line(&failed).unwrap(), "http://h/***/announce: http://h/***/announce: no");
         assert_eq!(line(&TorrentEvent::Checking { done: 1, total: 2 }), None);
     }
 }

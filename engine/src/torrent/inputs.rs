@@ -1,7 +1,7 @@
 //! What reaches the swarm: batches of connections, finished tasks, new sockets, requests of the user.
 
 use super::disk::{Rechecked, Verified};
-use super::{BATCHES_PER_ROUND, Driver, Finishing, Request, now};
+use super::{BATCHES_PER_ROUND, Driver, Finishing, Request, log, now};
 use crate::connection::handshake::HandshakeFailure;
 use crate::connection::{Batch, Connection, Received};
 use crate::disk::{DiskError, Round};
@@ -76,8 +76,17 @@ impl Driver {
             // What a connection sent before it was closed is of no interest, except for what it says about the disk.
             let open = self.connections.contains(peer);
             match received {
-                Received::Message(message) if open => self.swarm.handle_message(now, peer, message),
+                Received::Message(message) if open => {
+                    tracing::trace!(peer = peer.0, said = %log::Told(&message), "from a peer");
+                    self.swarm.handle_message(now, peer, message);
+                }
                 Received::Block(block, buffer) if open => {
+                    tracing::trace!(
+                        peer = peer.0,
+                        piece = block.piece().as_u32(),
+                        begin = block.begin(),
+                        "block from a peer"
+                    );
                     if self.swarm.handle_block(now, peer, block) != BlockVerdict::Keep {
                         continue;
                     }
@@ -189,6 +198,7 @@ impl Driver {
             }
             None => VerifyOutcome::Aborted,
         };
+        log::verified(self.metainfo.info_hash(), piece, &outcome);
         let written = matches!(outcome, VerifyOutcome::Written { .. });
         let new = written && !self.swarm.have().has(piece);
         self.swarm.handle_disk(now(), DiskDone::Verified { piece, outcome });
@@ -284,6 +294,7 @@ impl Driver {
 
     /// Notes what an event of the swarm means for the files, and passes it on.
     pub(super) fn note_event(&mut self, event: Event) {
+        log::event(self.metainfo.info_hash(), &event);
         match &event {
             Event::PiecesLost(pieces) => {
                 pieces.iter().for_each(|piece| self.files.lost(*piece));
@@ -331,6 +342,10 @@ impl Driver {
             Request::Peers(answer) => {
                 // Fails only when the asker has gone.
                 let _ = answer.send(self.swarm.peers(now()));
+            }
+            Request::Report(answer) => {
+                self.report();
+                let _ = answer.send(());
             }
             Request::AddHosts(hosts) => self.resolve(PeerSource::User, hosts),
         }

@@ -12,6 +12,7 @@ mod disk;
 mod faults;
 mod files;
 mod inputs;
+mod log;
 mod outputs;
 mod pairing;
 mod patrol;
@@ -63,6 +64,8 @@ pub(crate) enum Request {
     Command(Command),
     /// Every connection now.
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    /// To bring the status up to date.
+    Report(oneshot::Sender<()>),
     /// Host names and ports of peers.
     AddHosts(Vec<String>),
 }
@@ -179,6 +182,7 @@ impl Driver {
         if command == Command::Stop && self.says_goodbye() {
             return;
         }
+        log::command(self.metainfo.info_hash(), &command);
         match command {
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,

@@ -2,7 +2,7 @@
 
 use super::disk::{self, Verification};
 use super::inputs::{Awaited, Done};
-use super::{Driver, Finishing};
+use super::{Driver, Finishing, log};
 use crate::connection::Outbound;
 use crate::connection::handshake;
 use crate::disk::{DiskError, fault};
@@ -48,8 +48,19 @@ impl Driver {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { peer, message } => self.connections.stage(peer, Outbound::Message(message)),
-            Output::Upload { peer, block } => self.connections.stage(peer, Outbound::Block(block)),
+            Output::Send { peer, message } => {
+                tracing::trace!(peer = peer.0, said = %log::Told(&message), "to a peer");
+                self.connections.stage(peer, Outbound::Message(message));
+            }
+            Output::Upload { peer, block } => {
+                tracing::trace!(
+                    peer = peer.0,
+                    piece = block.piece().as_u32(),
+                    begin = block.begin(),
+                    "block to a peer"
+                );
+                self.connections.stage(peer, Outbound::Block(block));
+            }
             Output::Close { peer, reason } => self.close(peer, reason),
             Output::Dial { address } => self.dial(address),
             Output::Forget { piece } => self.assembly.forget(piece),
@@ -68,6 +79,7 @@ impl Driver {
     }
 
     fn dial(&mut self, address: SocketAddr) {
+        tracing::debug!(torrent = %self.metainfo.info_hash(), %address, "dialling");
         let ours = handshake::ours(self.metainfo.info_hash(), self.context.peer_id);
         let dials = Arc::clone(&self.context.dials);
         let task = self.tasks.spawn(async move {
@@ -82,6 +94,7 @@ impl Driver {
     fn announce(&mut self, job: AnnounceJob) {
         let (context, pushed) = (Arc::clone(&self.context), self.pushed.clone());
         let id = job.id;
+        log::announcing(self.metainfo.info_hash(), &job);
         let task = self.tasks.spawn(async move {
             fault::visit(fault::Place::Announce);
             Done::Announced(id, context.trackers.announce(&job, &pushed).await)

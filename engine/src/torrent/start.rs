@@ -8,7 +8,7 @@ use super::files::FileProgress;
 use super::pairing::Pairing;
 use super::patrol::Patrol;
 use super::records::Records;
-use super::{BATCHES, Driver, Finishing, Inlets, PUSHED, Queues, Request, now};
+use super::{BATCHES, Driver, Finishing, Inlets, PUSHED, Queues, Request, log, now};
 use crate::connection::Shared;
 use crate::disk::resume::ResumeStore;
 use crate::disk::{DiskError, HashJob, Mode, Storage, StorageOptions, fault, verify_pieces};
@@ -187,8 +187,8 @@ impl Opened {
                 _ = tick.tick() => report(),
                 Some(request) = inlets.requests.recv(), if waiting.len() < WAITING => match request {
                     Request::Command(Command::Stop) => progress.cancel.store(true, Ordering::Relaxed),
-                    // Dropping the answer's channel says that there are no peers.
-                    Request::Peers(_) => {}
+                    // Dropping the answer's channel says that there are no peers, and nothing new.
+                    Request::Peers(_) | Request::Report(_) => {}
                     other => waiting.push(other),
                 },
                 _ = inlets.shutdown.changed(), if !cancelled => progress.cancel.store(true, Ordering::Relaxed),
@@ -198,6 +198,7 @@ impl Opened {
 
     fn start(self, have: Bitfield, mut inlets: Inlets, reporter: Arc<Reporter>) -> (Driver, Queues) {
         let config = swarm_config(&self.context, &self.torrent);
+        log::begins(&config, &have);
         let Self { context, torrent, storage, resume, door } = self;
         let AddTorrent { metainfo, peers, purpose, .. } = torrent;
         let geometry = metainfo.geometry();

@@ -15,6 +15,8 @@ use swarm_proto::swarm::AnnounceJob;
 use tokio::sync::mpsc::Sender;
 use udp::UdpTracker;
 
+const MASK: &str = "***";
+
 /// The clients of all dialects; cheap to copy. Connections that a dialect keeps end with the last copy.
 #[derive(Clone, Debug, Default)]
 pub struct Trackers {
@@ -99,6 +101,19 @@ impl Trackers {
     }
 }
 
+/// A URL for logs: what may be a key, in its path, its query or in front of its host, is masked.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
+    let (address, query) = rest.split_once(['?', '#']).map_or((rest, ""), |(address, _)| (address, "?***"));
+    let mut parts = address.split('/');
+    let authority = parts.next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path: String = parts
+        .map(|part| if part.is_empty() || part == "announce" { part } else { MASK })
+        .fold(String::new(), |path, part| path + "/" + part);
+    format!("{scheme}://{host}{path}{query}")
+}
+
 fn scheme(url: &str) -> Option<String> {
     url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase())
 }
@@ -109,4 +124,23 @@ fn told(entries: Vec<(InfoHash, ScrapeEntry)>) -> Vec<Counts> {
         Counts { info_hash, complete, incomplete, downloaded: Some(downloaded) }
     };
     entries.into_iter().map(counts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_key_is_left_in_a_log() {
+        for (url, told) in [
+            ("http://h:6969/announce", "http://h:6969/announce"),
+            ("https://me:word@h/KEY/announce?passkey=KEY#KEY", "https://h/***/announce?***"),
+            ("http://h?KEY/announce", "http://h?***"),
+            ("udp://[::1]:1/announce/KEY", "udp://[::1]:1/announce/***"),
+            ("native://h:1/KEY/", "native://h:1/***/"),
+            ("KEY", "***"),
+        ] {
+            assert_eq!(masked(url), told);
+        }
+    }
 }
