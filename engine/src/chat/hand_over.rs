@@ -98,7 +98,7 @@ impl ChatHandle {
     ) -> Result<Torrent, ChatFailure> {
         let reach = Reach { port: offer.port, addresses: offer.addresses };
         let tried = self.ask(move |room, _, desk| {
-            let addresses = reachable(&reach, address_of(room, &desk.addresses, &from));
+            let addresses = reachable(&reach, address_of(room, &desk.addresses, &from), &desk.addresses);
             room.tried(id, addresses.clone());
             addresses
         });

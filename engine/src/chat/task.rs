@@ -229,7 +229,7 @@ impl ChatTask {
                 Output::Forget(key) => self.change(Change::Forget(key)),
                 Output::Reach { id, with, info_hash: _, reach } => {
                     let neighbour = address_of(&self.room, &self.desk.addresses, &with);
-                    let addresses = reachable(&reach, neighbour);
+                    let addresses = reachable(&reach, neighbour, &self.desk.addresses);
                     self.desk.transfers.dial(id, &addresses);
                     self.room.tried(id, addresses);
                 }

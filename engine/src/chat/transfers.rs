@@ -4,6 +4,7 @@
 //! decided by the room.
 
 use super::offered::Hold;
+use super::task::Addresses;
 use crate::handle::Background;
 use crate::report::{State, TorrentStatus};
 use std::collections::HashMap;
@@ -169,10 +170,12 @@ fn state(status: &TorrentStatus) -> TransferState {
     }
 }
 
-/// Where to connect to. What only this machine reaches is believed only of somebody on this machine.
-pub(super) fn reachable(reach: &Reach, neighbour: Option<SocketAddr>) -> Vec<SocketAddr> {
+/// Where to connect to somebody, who may be a neighbour. What only this machine reaches is believed only of somebody on this
+/// machine: of such a neighbour, and of everybody as long as `all` neighbours are.
+pub(super) fn reachable(reach: &Reach, neighbour: Option<SocketAddr>, all: &Addresses) -> Vec<SocketAddr> {
+    let is_here = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    let here = neighbour.as_ref().is_some_and(is_here) || !all.is_empty() && all.values().all(is_here);
     let neighbour = neighbour.map(|address| address.ip().to_canonical());
-    let here = neighbour.is_some_and(|ip| ip.is_loopback());
     let told = reach.addresses.iter().map(IpAddr::to_canonical).filter(|ip| here || !ip.is_loopback());
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in neighbour.into_iter().chain(told) {
@@ -186,18 +189,24 @@ pub(super) fn reachable(reach: &Reach, neighbour: Option<SocketAddr>) -> Vec<Soc
 #[cfg(test)]
 mod tests {
     use super::*;
+    use swarm_proto::id::PeerKey;
 
     #[test]
     fn only_somebody_on_this_machine_may_name_this_machine() {
         let addresses = ["127.0.0.1", "192.0.2.1", "::1", "::ffff:127.0.0.1"].map(|ip| ip.parse().unwrap()).to_vec();
         let reach = Reach { port: 5, addresses };
-        let reachable = |neighbour: Option<&str>| {
+        let among = |neighbour: Option<&str>, all: &[&str]| {
             let neighbour = neighbour.map(|address| address.parse().unwrap());
-            reachable(&reach, neighbour).iter().map(SocketAddr::to_string).collect::<Vec<_>>()
+            let all = (1..).zip(all).map(|(peer, address)| (PeerKey(peer), address.parse().unwrap())).collect();
+            reachable(&reach, neighbour, &all).iter().map(SocketAddr::to_string).collect::<Vec<_>>()
         };
+        let reachable = |neighbour| among(neighbour, &["127.0.0.1:9", "198.51.100.7:9"]);
         assert_eq!(reachable(None), ["192.0.2.1:5"]);
         assert_eq!(reachable(Some("198.51.100.7:9")), ["198.51.100.7:5", "192.0.2.1:5"]);
         assert_eq!(reachable(Some("127.0.0.1:9")), ["127.0.0.1:5", "192.0.2.1:5", "[::1]:5"]);
+        // Rooms in which everybody is on one machine, and somebody behind others.
+        assert_eq!(among(None, &["127.0.0.1:9", "[::1]:7"]), ["127.0.0.1:5", "192.0.2.1:5", "[::1]:5"]);
+        assert_eq!(among(None, &[]), ["192.0.2.1:5"]);
     }
 
     #[test]
