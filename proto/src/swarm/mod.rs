@@ -15,6 +15,7 @@ mod connections;
 mod contract;
 mod crowding;
 mod fault;
+mod meeting;
 mod messages;
 mod parole;
 mod peer;
@@ -30,6 +31,7 @@ mod verification;
 
 pub use contract::*;
 pub use fault::PeerFault;
+pub use meeting::meeting_hash;
 
 use crate::announce::{AnnounceReply, Announced, Announcer, AnnouncerConfig, Totals, TrackerError};
 use crate::bitfield::Bitfield;
@@ -93,6 +95,8 @@ pub struct Swarm {
     /// Hosts whose choked beginners were allowed some pieces, the latest last.
     allowed_hosts: VecDeque<IpAddr>,
     announcer: Announcer,
+    /// The announces of those who chat and have everything.
+    meeting: Option<Announcer>,
     choking: Choking,
     spread: Spread,
     turns: Turns,
@@ -120,6 +124,7 @@ impl Swarm {
         let picker = PickerConfig { sequential: config.sequential, buffer_bytes: config.buffer_bytes };
         let mut swarm = Self {
             announcer: Announcer::new(announcer, now),
+            meeting: None,
             picker: Picker::new(geometry, &have, picker, random.random()),
             choking: Choking::new(config.profile, now),
             spread: Spread::new(geometry.pieces()),
@@ -154,6 +159,11 @@ impl Swarm {
 
     /// The answer to [`Output::Announce`].
     pub fn handle_announced(&mut self, now: Instant, id: u64, reply: Result<AnnounceReply, TrackerError>) {
+        if meeting::is_meeting(id) {
+            self.handle_met(now, id, reply);
+            self.dial_due(now);
+            return self.poll_announcer(now);
+        }
         match self.announcer.handle_reply(now, id, reply) {
             Some(Announced::Replied { url, reply }) => {
                 let (peers, warning) = (reply.peers.len(), reply.warning);
@@ -212,13 +222,15 @@ impl Swarm {
             }
             Command::AddTrackers(urls) => {
                 for url in urls {
-                    self.announcer.add_tracker(now, url);
+                    self.announcer.add_tracker(now, url.clone());
+                    self.add_to_meeting(now, url);
                 }
             }
             Command::Pause if self.state == State::Running => self.halt(now, State::Paused),
             Command::Resume if self.state == State::Paused => {
                 self.state = State::Running;
                 self.announcer.resume(now);
+                self.meeting.iter_mut().for_each(|meeting| meeting.resume(now));
                 self.next_tick = now;
             }
             Command::Stop if self.state != State::Stopped => self.halt(now, State::Stopped),
@@ -234,6 +246,7 @@ impl Swarm {
         }
         self.state = state;
         self.announcer.stop(now);
+        self.meeting.iter_mut().for_each(|meeting| meeting.stop(now));
     }
 
     /// The next thing for the shell to do.
@@ -255,7 +268,8 @@ impl Swarm {
             State::Running => self.book.next_due().map(|due| due.max(self.next_tick)),
             State::Paused | State::Stopped => None,
         };
-        tick.into_iter().chain(self.announcer.poll_timeout()).min()
+        let meeting = self.meeting.as_ref().and_then(Announcer::poll_timeout);
+        tick.into_iter().chain(self.announcer.poll_timeout()).chain(meeting).min()
     }
 
     /// The pieces that are verified and on disk.
@@ -275,7 +289,8 @@ impl Swarm {
 
     /// Whether the swarm was stopped and has nothing left to say to any tracker.
     pub fn is_stopped(&self) -> bool {
-        self.state == State::Stopped && self.announcer.is_idle()
+        let idle = self.announcer.is_idle() && self.meeting.as_ref().is_none_or(Announcer::is_idle);
+        self.state == State::Stopped && idle
     }
 
     fn poll_announcer(&mut self, now: Instant) {
@@ -287,6 +302,7 @@ impl Swarm {
         while let Some(job) = self.announcer.poll(now, &totals, wanted) {
             self.outputs.push_back(Output::Announce(job));
         }
+        self.poll_meeting(now);
     }
 
     /// While a download has no peers at all, the tracker may be asked again as early as it allows.

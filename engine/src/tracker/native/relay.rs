@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use swarm_proto::id::InfoHash;
 use swarm_proto::native::Relayed;
+use swarm_proto::swarm::meeting_hash;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// News that wait for whoever listens; more are dropped.
@@ -41,10 +42,12 @@ pub enum RelayNews {
 pub(super) struct Relays(Arc<Mutex<HashMap<InfoHash, mpsc::Sender<RelayNews>>>>);
 
 impl Relays {
-    /// News of this torrent from now on; whoever listened before hears no more.
+    /// News of this torrent from now on, and of those who chat in it and have all of it; whoever listened before hears no more.
     pub(super) fn listen(&self, info_hash: InfoHash) -> mpsc::Receiver<RelayNews> {
         let (sender, receiver) = mpsc::channel(WAITING);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(info_hash, sender);
+        let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.insert(meeting_hash(info_hash), sender.clone());
+        listeners.insert(info_hash, sender);
         receiver
     }
 

@@ -59,6 +59,7 @@ fn the_examples_of_the_document_are_what_is_sent() {
         ("push", craft::push(32, say.clone()).to_vec()),
         ("have", craft::have(258, vec![id]).to_vec()),
         ("know", craft::know(vec![id]).to_vec()),
+        ("meeting", crate::swarm::meeting_hash(room).0.to_vec()),
         ("request", Payload::Request { id: request, kind: Kind::Call, handshake: handshake.clone() }.encode()),
         ("decline", Payload::Decline { id: request, reason: Reason::Declined }.encode()),
         ("offer", encode_offer(&offer)),
