@@ -12,7 +12,7 @@ use super::{Room, limits};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// From one report to the next while the state stays the same.
+/// From one report to the next while the state stays the same. The first few come faster, so that soon something is to be seen.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// The same for each file that is being fetched, where there are many: what is said in all stays one a second.
 const REPORT_EACH: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(super) struct Progress {
     newest: Option<(Report, Instant)>,
     /// What was told last, by whoever fetches to the other side, by whoever hands over to its user.
     told: Option<(Report, Instant)>,
+    /// Reports of ours that have gone.
+    reports: u32,
     waiting_since: Option<Instant>,
     /// The user knows that there is no connection.
     stuck: bool,
@@ -61,7 +63,8 @@ impl Progress {
             _ if self.over => None,
             None => Some(came),
             Some((told, _)) if told == newest => None,
-            Some((told, at)) => Some(at + if told.state == newest.state { every } else { CHANGE_EVERY }),
+            Some((told, at)) if told.state == newest.state => Some(at + every.min(CHANGE_EVERY * self.reports.max(1))),
+            Some((_, at)) => Some(at + CHANGE_EVERY),
         }
     }
 
@@ -113,7 +116,7 @@ impl Call {
         let Phase::Up { line, .. } = &mut self.phase else { return };
         let Some(number) = line.next_number() else { return };
         line.push(now, &Inner::Report { number, state: report.state, have: report.have });
-        self.progress.told = Some((report, now));
+        (self.progress.told, self.progress.reports) = (Some((report, now)), self.progress.reports.saturating_add(1));
     }
 }
 
