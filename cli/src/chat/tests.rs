@@ -170,6 +170,34 @@ fn somebody_with_the_name_of_another_key_is_flagged_loudly() {
 }
 
 #[test]
+fn a_registered_name_is_marked_where_no_name_stands() {
+    let mut table = Table::new(100, 20);
+    let (tracker, owner) = (std::sync::Arc::from("box:6970"), key(2));
+    let anna = Person { registered: true, ..person("anna", 2) };
+    let me = Person { me: true, ..person("Anna", 1) };
+    let other = Person { trust: Trust::NameConflict, ..person("ANNA#k3j2", 9) };
+    table.app.people = vec![me.clone(), anna.clone(), other.clone()];
+    table.app.take(ChatEvent::NameRegistered { person: anna, tracker: std::sync::Arc::clone(&tracker) });
+    assert!(
+        table
+            .last_line()
+            .ends_with(&format!("✓ anna ({}): this name is registered for this key at box:6970", owner.fingerprint()))
+    );
+    for (person, name) in [(other, "ANNA"), (me, "Anna")] {
+        let (name, tracker) = (name.to_owned(), std::sync::Arc::clone(&tracker));
+        table.app.take(ChatEvent::NameOfAnother { person, name, owner, tracker });
+    }
+    let told: Vec<String> = table.app.pane.since(0).map(|line| line.text.concat()).collect();
+    assert!(told.iter().any(|it| it.starts_with("SOMEBODY ELSE MAY CALL HIMSELF ANNA: box:6970")), "{told:?}");
+    assert!(told.iter().any(|it| it.starts_with("YOUR NAME Anna IS ANOTHER KEY'S AT box:6970")), "{told:?}");
+    let screen = table.screen();
+    let marked: Vec<&String> = screen.iter().filter(|row| row.ends_with('✓')).collect();
+    assert_eq!(marked.len(), 1, "{screen:?}");
+    assert!(marked[0].ends_with(&format!("  {} ✓", owner.fingerprint())), "{screen:?}");
+    assert!(screen.iter().any(|row| row.ends_with("● ANNA#k3j2 !!")), "{screen:?}");
+}
+
+#[test]
 fn an_answer_never_means_a_call_that_came_behind_it() {
     let mut table = Table::new(80, 24);
     let (first, second) = (RequestId([1; 16]), RequestId([2; 16]));

@@ -4,8 +4,8 @@
 //! torrent that chats is announced a second time, under an info hash made of its own, in whose swarm nobody has anything, as
 //! in a room without files. What is counted of the torrent itself stays true, and whoever does not chat notices nothing.
 //!
-//! Owns that second schedule. Invariants: private torrents (BEP 27) have none, native trackers that know us by a key are not
-//! asked, for a key may be good for so many torrents, and a tracker that says no is not asked again.
+//! Owns that second schedule. Invariants: private torrents (BEP 27) have none; trackers that may know us by a key are not asked,
+//! for a key may be good for so many torrents; and a tracker that says no is not asked again.
 
 use super::{PEERS_WANTED, PeerSource, State, Swarm};
 use crate::announce::{AnnounceReply, Announced, Announcer, AnnouncerConfig, Totals, TrackerError};
@@ -96,6 +96,12 @@ impl Swarm {
     }
 }
 
+/// Whether a tracker may know us by a key in its URL. Over HTTP that stands in the path or behind it.
 fn knows_us_by_key(url: &str) -> bool {
-    NativeUrl::tracker(url).is_ok_and(|url| url.passkey.is_some())
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    if scheme.eq_ignore_ascii_case("native") {
+        return NativeUrl::tracker(url).is_ok_and(|url| url.passkey.is_some());
+    }
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    rest.contains('?') || !matches!(path, "" | "announce")
 }

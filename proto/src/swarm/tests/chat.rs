@@ -149,9 +149,20 @@ fn nobody_meets_who_does_not_chat_lacks_something_or_is_to_be_found_by_the_track
         let later = announces(bench.wait(Duration::from_secs(7_200)));
         assert!(later.iter().all(|job| job.announce.info_hash == own), "{later:?}");
     }
-    // A key may be good for so many torrents: a native tracker that has given us one is told of the torrent alone.
-    let keyed = "native://tracker:1/5f3ac0de/";
-    assert_eq!(told(&announcing("xxxxxxxx", &[keyed], true, false).1), [(keyed, own, 0)]);
+    // A key may be good for so many torrents: a tracker that may have given us one is told of the torrent alone.
+    for keyed in [
+        "native://tracker:1/5f3ac0de/",
+        "NATIVE://tracker:1/5f3ac0de",
+        "http://tracker/5f3ac0de/announce",
+        "https://tracker/announce?passkey=5f3ac0de",
+        "http://tracker?5f3ac0de",
+        "udp://tracker:1/5f3ac0de/announce",
+    ] {
+        assert_eq!(told(&announcing("xxxxxxxx", &[keyed], true, false).1), [(keyed, own, 0)]);
+    }
+    for open in ["native://tracker:1", "https://tracker/announce", "udp://tracker:1", "udp://tracker:1/announce"] {
+        assert_eq!(announcing("xxxxxxxx", &[open], true, false).1.len(), 2, "{open}");
+    }
 }
 
 #[test]
