@@ -237,7 +237,10 @@ impl App {
                 return Ok(Vec::new());
             }
             Typed::Nick(name) => Action::Rename(name),
-            Typed::Block(key) => Action::Block(key),
+            Typed::Block(key) => {
+                self.pane.fold(key, usize::MAX);
+                Action::Block(key)
+            }
             Typed::Unblock(key) => Action::Unblock(key),
             Typed::Trust(key) => Action::Trust(key),
             Typed::Connect(peer) => Action::Connect(peer),

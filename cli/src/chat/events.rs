@@ -18,6 +18,7 @@ impl App {
             ChatEvent::Joined(person) => self.joined(person),
             ChatEvent::Left { person, silent } => self.left(person, silent),
             ChatEvent::Renamed { person, before } => self.renamed(person, &before),
+            ChatEvent::Muted { person, hidden } => self.muted(&person, hidden),
             ChatEvent::NameChangedKey { name, pinned, now } => self.alarm(&name, pinned, now),
             ChatEvent::NameRegistered { person, tracker } => self.proven(&person, &tracker),
             ChatEvent::NameOfAnother { person, name, owner, tracker } => self.alarm_of(&person, &name, owner, &tracker),
@@ -53,7 +54,7 @@ impl App {
             () if message.past => Kind::Earlier,
             () => Kind::Said,
         };
-        let about = if message.own { About::Message(message.id, message.past) } else { About::Nothing };
+        let about = if message.own { About::Message(message.id, message.past) } else { About::Said(message.author) };
         // A clock that runs ahead must not lead everybody into tomorrow.
         let time_ms = message.time_ms.min(self.now_ms);
         self.pane.push(time_ms, kind, &message.name, &message.text, about);
@@ -120,6 +121,21 @@ impl App {
             )
         };
         self.note(Kind::Alarm, &text);
+    }
+
+    /// What was shown of a flood goes, where lines can go.
+    fn muted(&mut self, person: &Person, hidden: u32) {
+        let (name, fingerprint) = (&person.name, person.key.fingerprint());
+        let told = count(u64::from(hidden), "message");
+        let folded = match self.tells_fates {
+            true => format!("after {told}"),
+            false => {
+                self.pane.fold(person.key, usize::try_from(hidden).unwrap_or(usize::MAX));
+                format!("and {told} hidden")
+            }
+        };
+        let until = format!("nothing more is shown for a while, {folded}; /block {fingerprint} for good");
+        self.note(Kind::Alarm, &format!("{name} ({fingerprint}) FLOODS the room: {until}"));
     }
 
     fn ringing(&mut self, id: RequestId) {

@@ -1,6 +1,6 @@
 //! The line that is being typed: editing, history, and the part of it that fits the screen.
 
-use super::text::{safe, width};
+use super::text::{safe, typed, width};
 use std::collections::VecDeque;
 use swarm_proto::limits;
 use unicode_segmentation::UnicodeSegmentation;
@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Lines that can be called back.
 const HISTORY: usize = 500;
 
-/// What is typed and where the cursor stands in it. The text is always safe and one line.
+/// What is typed and where the cursor stands in it. The text is always harmless and one line, and drawn as [`safe`] has it.
 #[derive(Debug, Default)]
 pub(crate) struct InputLine {
     text: String,
@@ -146,21 +146,23 @@ impl InputLine {
         let room = cells.saturating_sub(1);
         let (mut shown, mut used) = (Vec::new(), 0);
         for character in self.before().graphemes(true).rev() {
-            let wide = width(character);
+            let character = safe(character);
+            let wide = width(&character);
             if used + wide > room {
                 break;
             }
             used += wide;
             shown.push(character);
         }
-        let mut text: String = shown.into_iter().rev().collect();
+        let mut text: String = shown.into_iter().rev().collect::<Vec<String>>().concat();
         let cursor = used;
         for character in self.after().graphemes(true) {
-            used += width(character);
+            let character = safe(character);
+            used += width(&character);
             if used > cells {
                 break;
             }
-            text.push_str(character);
+            text.push_str(&character);
         }
         (text, cursor)
     }
@@ -181,8 +183,8 @@ impl InputLine {
 
 /// A line of what stands in front of the cursor and what stands behind it, and the place of the cursor in it.
 fn joined(before: &str, after: &str) -> (String, usize) {
-    let before = safe(before);
-    let text = format!("{before}{}", safe(after));
+    let before = typed(before);
+    let text = format!("{before}{}", typed(after));
     // What was put in may have joined the characters around it.
     let between = |at: &usize| *at >= before.len();
     let cursor = text.grapheme_indices(true).map(|(at, _)| at).find(between).unwrap_or(text.len());
@@ -193,7 +195,7 @@ fn joined(before: &str, after: &str) -> (String, usize) {
 mod tests {
     use super::*;
 
-    fn typed(text: &str) -> InputLine {
+    fn line_of(text: &str) -> InputLine {
         let mut line = InputLine::default();
         text.chars().for_each(|c| line.insert(&c.to_string()));
         line
@@ -201,8 +203,8 @@ mod tests {
 
     #[test]
     fn what_people_see_as_one_character_is_one() {
-        let mut line = typed("a👨\u{200d}👩\u{200d}👧e\u{301}漢");
-        assert_eq!(line.visible(80), ("a👨\u{200d}👩\u{200d}👧e\u{301}漢".to_owned(), 6));
+        let mut line = line_of("a👨\u{200d}👩\u{200d}👧e\u{301}漢");
+        assert_eq!(line.visible(80), ("a👨👩👧e\u{301}漢".to_owned(), 10));
         line.backspace();
         line.left();
         assert_eq!(line.before(), "a👨\u{200d}👩\u{200d}👧");
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn words_and_ends() {
-        let mut line = typed("one two  three");
+        let mut line = line_of("one two  three");
         line.left_by_word();
         assert_eq!(line.before(), "one two  ");
         line.delete_word();
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn history_keeps_what_was_being_typed() {
-        let mut line = typed("first");
+        let mut line = line_of("first");
         assert_eq!(line.take(), "first");
         line.insert("second");
         line.take();
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_cursor_is_always_in_view() {
-        let mut line = typed(&"漢x".repeat(50));
+        let mut line = line_of(&"漢x".repeat(50));
         for cells in [1, 2, 3, 10, 11] {
             line.end();
             let (shown, cursor) = line.visible(cells);
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn pasted_lines_are_no_commands_and_too_much_is_refused() {
-        let mut line = typed("a");
+        let mut line = line_of("a");
         line.insert("b\n/quit\r\nc\x1b[A");
         assert_eq!(line.text(), "ab /quit c\u{fffd}[A");
         line.insert(&"x".repeat(3_000));

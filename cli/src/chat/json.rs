@@ -83,6 +83,10 @@ enum What<'a> {
         person: Who,
         before: &'a str,
     },
+    ChatMuted {
+        person: Who,
+        hidden: u32,
+    },
     ChatNameConflict {
         name: &'a str,
         pinned: String,
@@ -336,6 +340,7 @@ impl<'a> What<'a> {
             ChatEvent::Joined(person) => Self::ChatJoined { person: Who::of(person) },
             ChatEvent::Left { person, silent } => Self::ChatLeft { person: Who::of(person), silent: *silent },
             ChatEvent::Renamed { person, before } => Self::ChatRenamed { person: Who::of(person), before },
+            ChatEvent::Muted { person, hidden } => Self::ChatMuted { person: Who::of(person), hidden: *hidden },
             ChatEvent::NameChangedKey { name, pinned, now } => {
                 Self::ChatNameConflict { name, pinned: pinned.to_string(), now: now.to_string() }
             }

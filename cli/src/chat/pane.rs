@@ -2,8 +2,8 @@
 
 use super::text::{day_and_time, fitted, safe, safe_lines, width, wrapped};
 use jiff::tz::TimeZone;
-use std::collections::VecDeque;
-use swarm_proto::chat::{DeliveryState, MessageId, RequestId};
+use std::collections::{HashSet, VecDeque};
+use swarm_proto::chat::{DeliveryState, MessageId, PublicKey, RequestId};
 
 /// Lines that can be scrolled back to.
 const LINES: usize = 2_000;
@@ -42,6 +42,8 @@ pub(crate) enum Kind {
 pub(crate) enum About {
     /// Nothing that changes.
     Nothing,
+    /// Something that somebody else said to the room.
+    Said(PublicKey),
     /// A message of ours to the room, and whether anybody has it.
     Message(MessageId, bool),
     /// Something that we said in a call.
@@ -95,7 +97,7 @@ impl Line {
             About::Direct(_, _, DeliveryState::Sent) => " (sent)",
             About::Direct(_, _, DeliveryState::Delivered) => " (delivered)",
             About::Direct(_, _, DeliveryState::Failed) => " (FAILED)",
-            About::Nothing | About::Message(_, true) => "",
+            About::Nothing | About::Said(_) | About::Message(_, true) => "",
         }
     }
 
@@ -171,6 +173,17 @@ impl Pane {
         }
         let first = self.lines.front().map_or(0, |line| line.number);
         self.bottom = self.bottom.map(|(number, row)| if number < first { (first, 0) } else { (number, row) });
+    }
+
+    /// Takes away the last lines that somebody has said to the room, so many at most. How many those were.
+    pub(crate) fn fold(&mut self, author: PublicKey, most: usize) -> usize {
+        let own = self.lines.iter().rev().filter(|line| line.about == About::Said(author));
+        let folded: HashSet<u64> = own.take(most).map(|line| line.number).collect();
+        self.lines.retain(|line| !folded.contains(&line.number));
+        let lowest = |(number, row)| self.lines.get(self.index(number)).map(|line| (line.number, row));
+        self.bottom = self.bottom.and_then(lowest);
+        self.settle();
+        folded.len()
     }
 
     /// Lines from this number on.
@@ -262,7 +275,8 @@ impl Pane {
 
     /// Lines below what is in view, while the reader is further up.
     pub(crate) fn unseen(&self) -> Option<u64> {
-        self.bottom.map(|(number, _)| self.next.saturating_sub(number + 1))
+        let below = |(number, _)| self.lines.len().saturating_sub(self.index(number) + 1);
+        self.bottom.map(|bottom| u64::try_from(below(bottom)).unwrap_or(u64::MAX))
     }
 
     /// The highest view is a full one.
@@ -287,8 +301,7 @@ impl Pane {
     }
 
     fn index(&self, number: u64) -> usize {
-        let first = self.lines.front().map_or(0, |line| line.number);
-        usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX)
+        self.lines.partition_point(|line| line.number < number)
     }
 
     fn height(&self, at: usize) -> usize {
@@ -339,6 +352,29 @@ mod tests {
         }
         assert_eq!(pane.lines.len(), LINES);
         assert!(!shown(&pane).is_empty() && pane.unseen().is_some());
+    }
+
+    #[test]
+    fn what_is_folded_is_gone_and_the_rest_is_in_its_place() {
+        let mut pane = pane(0);
+        let flooder = PublicKey([9; 32]);
+        for line in 0..40 {
+            let about = if line % 2 == 0 { About::Said(flooder) } else { About::Nothing };
+            pane.push(0, Kind::Said, "x", &format!("line {line}"), about);
+        }
+        pane.up(10);
+        assert_eq!((shown(&pane)[3].as_str(), pane.unseen()), ("line 29", Some(10)));
+        pane.up(1);
+        assert_eq!(pane.fold(flooder, 15), 15, "the last ones");
+        assert_eq!((shown(&pane)[3].as_str(), pane.unseen()), ("line 29", Some(5)), "what was below takes its place");
+        assert_eq!(shown(&pane)[..3], ["line 23", "line 25", "line 27"]);
+        assert_eq!(pane.since(0).filter(|line| line.about == About::Said(flooder)).count(), 5);
+        pane.down(100);
+        assert_eq!((shown(&pane)[3].as_str(), pane.unseen()), ("line 39", None));
+        pane.up(1_000);
+        assert_eq!(shown(&pane)[1], "line 0");
+        assert_eq!((pane.fold(flooder, usize::MAX), pane.fold(flooder, 9)), (5, 0));
+        assert!(shown(&pane).contains(&"line 1".to_owned()));
     }
 
     #[test]

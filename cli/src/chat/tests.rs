@@ -1,5 +1,7 @@
 //! The room on a screen that is not there: what is typed, what is said, and what is seen of it.
 
+mod floods;
+
 use super::action::{Action, Outcome, TransferView};
 use super::app::App;
 use super::draw::draw;

@@ -13,27 +13,58 @@ const MARKS: usize = 3;
 /// A tab, where text is wrapped anyway.
 const TAB: &str = "    ";
 
+/// Emoji joined into one that a person may type: the longest that there are have four, with as many signs between them.
+const JOINED: usize = 12;
+
 /// One line without anything that a terminal obeys, that hides, or that is painted outside of its own line.
+///
+/// Terminals do not agree how wide joined emoji are, nor those with a variation or another skin: some draw all of them one
+/// beside the other, over as many rows as somebody likes to join. So they stand apart, each as wide as everybody counts.
 pub(crate) fn safe(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for character in printable(&text.replace('\t', TAB)).graphemes(true) {
-        let mut marks = 0;
-        for c in character.chars() {
-            let joins = matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
-            match c.width() {
-                None => shown.push(char::REPLACEMENT_CHARACTER),
-                Some(0) if is_hidden(c) => shown.push(char::REPLACEMENT_CHARACTER),
-                Some(0) if !joins => {
-                    marks += 1;
-                    if marks <= MARKS {
-                        shown.push(c);
-                    }
-                }
-                Some(_) => shown.push(c),
+    for character in typed(text).graphemes(true) {
+        let mut joins = false;
+        for (at, c) in character.chars().enumerate() {
+            let drawn = match c {
+                '\u{fe0e}' | '\u{fe0f}' => false,
+                // Within letters it decides on their shape.
+                '\u{200d}' => joins,
+                '\u{1f3fb}'..='\u{1f3ff}' => at == 0,
+                _ => true,
+            };
+            if drawn {
+                shown.push(c);
+            }
+            if c.width() != Some(0) {
+                joins = c.is_alphabetic();
             }
         }
     }
     shown
+}
+
+/// As [`safe`], but emoji stay as they were typed: for what is sent.
+pub(crate) fn typed(text: &str) -> String {
+    let mut typed = String::with_capacity(text.len());
+    for character in printable(&text.replace('\t', TAB)).graphemes(true) {
+        let (mut marks, mut joined) = (0, 0);
+        for c in character.chars() {
+            let joins = matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
+            match c.width() {
+                None => typed.push(char::REPLACEMENT_CHARACTER),
+                Some(0) if is_hidden(c) => typed.push(char::REPLACEMENT_CHARACTER),
+                Some(0) => {
+                    let (count, most) = if joins { (&mut joined, JOINED) } else { (&mut marks, MARKS) };
+                    *count += 1;
+                    if *count <= most {
+                        typed.push(c);
+                    }
+                }
+                Some(_) => typed.push(c),
+            }
+        }
+    }
+    typed
 }
 
 /// Characters of no width that are no marks: they hide something, such as letters that are meant for programs.
@@ -46,9 +77,10 @@ pub(crate) fn safe_lines(text: &str) -> Vec<String> {
     text.split('\n').map(safe).collect()
 }
 
-/// The number of cells that a safe text takes.
+/// The number of cells that a safe text takes: each character by itself, as it is drawn, also where two would make a
+/// ligature in print.
 pub(crate) fn width(text: &str) -> usize {
-    text.width()
+    if text.is_ascii() { text.len() } else { text.graphemes(true).map(UnicodeWidthStr::width).sum() }
 }
 
 /// The beginning of a safe text that fits into so many cells, with `…` at the end if something is missing.
@@ -116,8 +148,26 @@ mod tests {
         assert_eq!(safe("x\u{e0041}y\u{ad}"), "x\u{fffd}y\u{fffd}");
         let tower = format!("e{}!", "\u{301}".repeat(500));
         assert_eq!(safe(&tower), "e\u{301}\u{301}\u{301}!");
+        assert_eq!(safe("é漢"), "é漢");
+    }
+
+    #[test]
+    fn nothing_is_counted_narrower_than_any_terminal_draws_it() {
         let family = "👨\u{200d}👩\u{200d}👧\u{200d}👦";
-        assert_eq!((safe(family).as_str(), safe("é漢")), (family, "é漢".to_owned()));
+        assert_eq!((typed(family).as_str(), safe(family).as_str()), (family, "👨👩👧👦"));
+        for joined in ["👨\u{200d}", "❤\u{fe0f}\u{200d}🔥\u{200d}", "👍\u{1f3fb}", "☺\u{fe0e}", "⌚\u{fe0e}"]
+        {
+            let shown = safe(&joined.repeat(700));
+            // What a terminal that joins nothing draws: each character by itself.
+            let drawn: usize = shown.chars().map(|c| c.width().unwrap()).sum();
+            assert_eq!(width(&shown), drawn, "{joined:?}");
+            assert!(typed(&joined.repeat(700)).graphemes(true).all(|one| one.len() < 150), "{joined:?}");
+        }
+        // Letters keep what they need to be read: Persian, Sinhala, and the ligature of Arabic.
+        let letters = "می\u{200c}خواهم ශ්\u{200d}රී لا";
+        assert_eq!(safe(letters), letters);
+        assert_eq!(width("لالا"), 4);
+        assert!(width(&safe(&"a\u{200d}".repeat(9))) == 9 && safe(&format!("a{}", "\u{200d}".repeat(99))).len() < 40);
     }
 
     #[test]

@@ -43,6 +43,12 @@ impl Bucket {
         left.is_some()
     }
 
+    /// Whether there is one.
+    pub(super) fn has(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.level >= 1_000
+    }
+
     /// How long until there is one.
     pub(super) fn wait(&mut self, now: Instant) -> Duration {
         self.fill(now);

@@ -331,6 +331,13 @@ pub enum ChatEvent {
         /// The name before.
         before: String,
     },
+    /// Somebody said far more than anybody can read, and is not listened to for a while.
+    Muted {
+        /// Who.
+        person: Person,
+        /// How many of the messages that were told before are part of that flood: the last ones of this person.
+        hidden: u32,
+    },
     /// Somebody uses a name that belongs to another key: this is another person, or the same with another key.
     NameChangedKey {
         /// The name.

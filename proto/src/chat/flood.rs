@@ -6,6 +6,7 @@
 use super::contract::MessageId;
 use super::envelope::{Body, Envelope, Unverified};
 use super::frame::Frame;
+use super::history::author_of;
 use super::people::{Kind, Why};
 use super::{ChatEvent, Room};
 use crate::id::PeerKey;
@@ -22,6 +23,9 @@ const TELL: Duration = Duration::from_millis(500);
 pub(super) const LAZY: usize = 2 * limits::CHAT_FRAME_IDS;
 /// How often one neighbour is told of the newest messages, so that what was refused or lost is noticed.
 pub(super) const GOSSIP: Duration = Duration::from_secs(30);
+
+/// What somebody who is muted has said for so long is taken for the beginning of the flood.
+const FLOOD: Duration = Duration::from_secs(60);
 
 /// How a message came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,20 +126,19 @@ impl Room {
             Body::Presence { .. } => Kind::Notice,
             Body::Direct { .. } => Kind::Direct,
         };
-        if let Some(known) = self.people.author_mut(&author) {
-            let floor = if kind == Kind::Direct { known.floor_direct } else { known.floor };
-            if sequence <= floor {
-                self.stats.replayed += 1;
-                return false;
-            }
-            if known.is_muted(now) {
-                self.stats.rate_limited += 1;
-                return false;
-            }
+        if !self.is_worth_a_look(now, from, read, kind) {
+            return false;
         }
+        // The dearest of all checks: behind those that cost nothing.
         if !read.is_genuine(&self.room) {
             self.stats.forged += 1;
             self.blame(from);
+            return false;
+        }
+        if self.people.author_mut(&author).is_some_and(|known| known.is_muted(now)) {
+            self.stats.rate_limited += 1;
+            self.note_seen(read, kind);
+            self.pass_over(now, read.id);
             return false;
         }
         let is_new = self.people.author(&author).is_none();
@@ -147,24 +150,14 @@ impl Room {
         if author == self.me.key {
             self.me.was_used(sequence);
         }
-        let why = match way {
-            Way::Past if self.sync.is_with(from) => Why::Gift,
-            Way::Past => Why::Asked,
-            Way::Push(_) | Way::Route(_) => Why::News,
-        };
-        match self.people.author_mut(&author).map(|known| known.charge(now, kind, why)) {
-            Some(Ok(())) => {}
-            Some(Err(muted)) => {
-                self.stats.rate_limited += 1;
-                self.stats.muted += u64::from(muted);
-                return false;
-            }
-            None => return false,
+        if !self.charge(now, from, read, kind, way) {
+            return false;
         }
         if self.people.is_blocked(&author) {
             self.stats.blocked += 1;
             // Those who answer to it need not wait for it.
             self.note_seen(read, kind);
+            self.pass_over(now, read.id);
             return false;
         }
         if let Some(known) = self.people.author_mut(&author)
@@ -175,16 +168,56 @@ impl Room {
         true
     }
 
+    /// Whether a message may be news, its author is listened to, and its neighbour may still bring somebody if nobody knows the
+    /// author. A signature is looked at only then: it costs more than all of this.
+    fn is_worth_a_look(&mut self, now: Instant, from: PeerKey, read: &Unverified, kind: Kind) -> bool {
+        let author = read.envelope.author;
+        if read.envelope.sequence <= self.people.floor(&author, kind == Kind::Direct) {
+            self.stats.replayed += 1;
+            return false;
+        }
+        let Some(known) = self.people.author_mut(&author) else {
+            let may_bring = self.neighbours.get_mut(&from).is_some_and(|state| state.newcomers.has(now));
+            self.stats.rate_limited += u64::from(!may_bring);
+            return may_bring;
+        };
+        // What others wait for is let in, to be passed over.
+        let is_heard = !known.is_muted(now) || kind == Kind::Say && self.is_waited_for(&read.id);
+        self.stats.rate_limited += u64::from(!is_heard);
+        is_heard
+    }
+
+    /// Counts a genuine message against the rates of its author and of the neighbour who brings it.
+    fn charge(&mut self, now: Instant, from: PeerKey, read: &Unverified, kind: Kind, way: Way) -> bool {
+        let author = read.envelope.author;
+        let why = match way {
+            Way::Past if self.sync.is_with(from) => Why::Gift,
+            Way::Past => Why::Asked,
+            Way::Push(_) | Way::Route(_) => Why::News,
+        };
+        let Some(known) = self.people.author_mut(&author) else { return false };
+        let charged = known.charge(now, kind, why);
+        let Some(state) = self.neighbours.get_mut(&from) else { return false };
+        let of_neighbour = if why == Why::News { &mut state.news } else { &mut state.given };
+        if charged.is_ok() && (kind != Kind::Say || of_neighbour.take(now)) {
+            return true;
+        }
+        self.stats.rate_limited += 1;
+        if charged == Err(true) {
+            self.stats.muted += 1;
+            let hidden = self.history.hide(now, author, FLOOD);
+            self.events.push_back(ChatEvent::Muted { person: self.person(author), hidden });
+        }
+        false
+    }
+
     /// Remembers a message as seen, and what can no longer be new because of that.
     pub(super) fn note_seen(&mut self, read: &Unverified, kind: Kind) {
         let (author, sequence) = (read.envelope.author, read.envelope.sequence);
         let direct = kind == Kind::Direct;
         let seen = if direct { &mut self.history.seen_direct } else { &mut self.history.seen };
         let Some((author, floor)) = seen.insert(read.id, author, sequence) else { return };
-        if let Some(author) = self.people.author_mut(&author) {
-            let known = if direct { &mut author.floor_direct } else { &mut author.floor };
-            *known = floor.max(*known);
-        }
+        self.people.raise_floor(author, floor, direct);
     }
 
     /// Passes a message on: as news to some, by its id to the others.
@@ -275,7 +308,8 @@ impl Room {
     /// A message that can be given: of the history, of those that wait, or a presence.
     fn message_bytes(&self, id: &MessageId) -> Option<Bytes> {
         let kept = self.history.bytes(id).or_else(|| self.waiting.bytes(id));
-        kept.cloned().or_else(|| self.presence_bytes(id))
+        let found = kept.cloned().or_else(|| self.presence_bytes(id));
+        found.filter(|bytes| author_of(bytes).is_some_and(|author| !self.people.is_blocked(&author)))
     }
 
     /// Asks for what is due to be asked for.

@@ -16,6 +16,13 @@ pub(super) struct Logged {
     pub(super) message: ChatMessage,
     /// When it came to us.
     pub(super) received: Instant,
+    /// Part of a flood: given to whoever asks for it, because another message names it, and otherwise not there.
+    pub(super) hidden: bool,
+}
+
+/// Who has signed these bytes of a message, as they say.
+pub(super) fn author_of(bytes: &Bytes) -> Option<PublicKey> {
+    bytes.get(2..34)?.try_into().ok().map(PublicKey)
 }
 
 /// Ids that were seen, the oldest first.
@@ -96,7 +103,18 @@ impl History {
 
     /// Everything kept, the oldest first.
     pub(super) fn messages(&self) -> impl Iterator<Item = &ChatMessage> {
-        self.log.iter().map(|logged| &logged.message)
+        self.log.iter().filter(|logged| !logged.hidden).map(|logged| &logged.message)
+    }
+
+    /// Hides what somebody has said lately. How many messages that were.
+    pub(super) fn hide(&mut self, now: Instant, author: PublicKey, lately: Duration) -> u32 {
+        let is_one = |logged: &&mut Logged| {
+            !logged.hidden
+                && logged.message.author == author
+                && now.saturating_duration_since(logged.received) <= lately
+        };
+        let flood = self.log.iter_mut().filter(is_one).map(|logged| logged.hidden = true);
+        u32::try_from(flood.count()).unwrap_or(u32::MAX)
     }
 
     /// Everything that need not be given to us.
@@ -105,22 +123,28 @@ impl History {
     }
 
     /// What somebody should get who has these, and who came to the room so long ago: all that came since, and the last
-    /// ones from before. Then the ids of what is older than that.
+    /// ones from before. Then the ids of what is older than that, or was a flood. Nothing of those who are `blocked`.
     pub(super) fn lacking(
         &self,
         now: Instant,
         has: &HashSet<MessageId>,
         age: Duration,
+        blocked: impl Fn(&PublicKey) -> bool,
     ) -> (Vec<(MessageId, Bytes)>, Vec<MessageId>) {
-        let newcomer_from = self.log.len().saturating_sub(limits::CHAT_NEWCOMER);
+        let kept = || self.log.iter().filter(|logged| !blocked(&logged.message.author));
+        let mut before = kept().filter(|logged| !logged.hidden).count().saturating_sub(limits::CHAT_NEWCOMER);
         let (mut give, mut older) = (Vec::new(), Vec::new());
         older.extend(self.older.iter().filter(|id| !has.contains(id)));
-        for (at, logged) in self.log.iter().enumerate() {
+        for logged in kept() {
             let id = logged.message.id;
+            let is_old = before > 0;
+            before = before.saturating_sub(usize::from(!logged.hidden));
             if has.contains(&id) {
                 continue;
             }
-            if at >= newcomer_from || now.saturating_duration_since(logged.received) <= age {
+            if logged.hidden {
+                older.push(id);
+            } else if !is_old || now.saturating_duration_since(logged.received) <= age {
                 give.push((id, logged.bytes.clone()));
             } else {
                 older.push(id);

@@ -61,8 +61,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use sync::Sync;
 
-/// What we say at most: a third of what others take at once, and no more a second than they do.
-const OWN_RATE: Rate = Rate { burst: 30, milli_per_s: 1_000 };
+/// What we say at most: three quarters of what others take at once, and no more a second than they do.
+const OWN_RATE: Rate = Rate { burst: 12, milli_per_s: 1_000 };
 /// Own messages of which is counted who has them.
 const HEARD: usize = 64;
 
@@ -135,12 +135,12 @@ impl Room {
         let mut room = Self {
             room: config.room,
             me: Me::new(config.identity.public(), name, config.wall_ms),
+            people: People::new(config.identity.public(), config.book),
             identity: config.identity,
             clock,
             timers: Timers { tell: None, refresh: now, sweep: now + presence::SWEEP, gossip: now + flood::GOSSIP },
             left: false,
             neighbours: BTreeMap::new(),
-            people: People::new(config.book),
             history: History::new(),
             waiting: Waiting::default(),
             sync: Sync::default(),
@@ -325,6 +325,8 @@ impl Room {
             assert!(self.history.seen.contains(&id) && self.history.bytes(&id).is_none(), "{id}: waits, and is there");
         }
         for neighbour in self.neighbours.values() {
+            neighbour.knows.check_invariants();
+            neighbour.sent_us.check_invariants();
             assert!(neighbour.lazy.len() <= flood::LAZY, "{} ids to tell", neighbour.lazy.len());
         }
         self.relay.check_invariants();

@@ -14,6 +14,10 @@ const NEWCOMERS: Rate = Rate { burst: 512, milli_per_s: 500 };
 const ANSWERS: Rate = Rate { burst: 4, milli_per_s: 100 };
 /// Messages that it asks for one by one.
 const WANTS: Rate = Rate { burst: 1_024, milli_per_s: 32_000 };
+/// Messages to the room that it passes on as news, whoever wrote them: hundreds at once, and more than anybody can read.
+const NEWS: Rate = Rate { burst: 256, milli_per_s: 32_000 };
+/// The same of those that we have asked it for: a whole history, and then as many.
+const GIVEN: Rate = Rate { burst: 576, milli_per_s: 32_000 };
 /// Frames above the rate, after which the connection ends.
 const EXCESS: u32 = 4_096;
 /// Forged or malformed messages, after which the connection ends: an honest neighbour passes on none.
@@ -26,6 +30,10 @@ const RELAYED_NEWCOMERS: Rate = Rate { burst: 256, milli_per_s: 200 };
 const RELAYED_ANSWERS: Rate = Rate { burst: 2, milli_per_s: 33 };
 /// As [`WANTS`], behind a tracker.
 const RELAYED_WANTS: Rate = Rate { burst: 256, milli_per_s: 8_000 };
+/// As [`NEWS`], behind a tracker.
+const RELAYED_NEWS: Rate = Rate { burst: 64, milli_per_s: 8_000 };
+/// As [`GIVEN`], behind a tracker.
+const RELAYED_GIVEN: Rate = Rate { burst: 256, milli_per_s: 8_000 };
 /// Ids that the neighbour is remembered to have.
 const KNOWN: usize = 512;
 
@@ -54,6 +62,10 @@ impl Recent {
     pub(super) fn contains(&self, id: &MessageId) -> bool {
         self.set.contains(id)
     }
+
+    pub(super) fn check_invariants(&self) {
+        assert!(self.order.len() <= KNOWN && self.order.len() == self.set.len(), "{} ids", self.order.len());
+    }
 }
 
 /// One neighbour.
@@ -62,6 +74,8 @@ pub(super) struct Neighbour {
     pub(super) newcomers: Bucket,
     pub(super) answers: Bucket,
     pub(super) wants: Bucket,
+    pub(super) news: Bucket,
+    pub(super) given: Bucket,
     /// What it has, as far as we know.
     pub(super) knows: Recent,
     /// What it has sent us.
@@ -79,15 +93,17 @@ pub(super) struct Neighbour {
 impl Neighbour {
     /// One that is connected to us, or one behind a tracker.
     pub(super) fn new(now: Instant, relayed: bool) -> Self {
-        let (frames, newcomers, answers, wants) = match relayed {
-            false => (FRAMES, NEWCOMERS, ANSWERS, WANTS),
-            true => (RELAYED_FRAMES, RELAYED_NEWCOMERS, RELAYED_ANSWERS, RELAYED_WANTS),
+        let [frames, newcomers, answers, wants, news, given] = match relayed {
+            false => [FRAMES, NEWCOMERS, ANSWERS, WANTS, NEWS, GIVEN],
+            true => [RELAYED_FRAMES, RELAYED_NEWCOMERS, RELAYED_ANSWERS, RELAYED_WANTS, RELAYED_NEWS, RELAYED_GIVEN],
         };
         Self {
             frames: Bucket::new(frames, now),
             newcomers: Bucket::new(newcomers, now),
             answers: Bucket::new(answers, now),
             wants: Bucket::new(wants, now),
+            news: Bucket::new(news, now),
+            given: Bucket::new(given, now),
             knows: Recent::default(),
             sent_us: Recent::default(),
             lazy: Vec::new(),

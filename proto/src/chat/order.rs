@@ -25,14 +25,14 @@ const AFTER_SYNC: Duration = Duration::from_secs(4);
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often somebody is asked for a message that others wait for, before they wait no longer.
 const NEEDED_TRIES: u32 = 6;
-/// How often for one that nobody waits for.
-const TRIES: u32 = 3;
+/// How often for one that nobody waits for: each of [`SOURCES`] once.
+const TRIES: u32 = 8;
 /// How long a message may wait without anybody to ask.
 const ALONE: Duration = Duration::from_secs(600);
 /// Messages nobody has answered to that are remembered.
 const FRONTIER: usize = 128;
-/// Neighbours that are remembered to have a missing message.
-const SOURCES: usize = 4;
+/// Neighbours that are remembered to have a missing message: more than a few who only say so.
+const SOURCES: usize = 8;
 
 /// A message that waits for others.
 struct Pending {
@@ -51,8 +51,17 @@ struct Wanted {
     next: Instant,
     tries: u32,
     sources: VecDeque<PeerKey>,
+    /// Who told of it first.
+    teller: PeerKey,
     /// Another one waits for it.
     needed: bool,
+}
+
+impl Wanted {
+    /// Whether nobody waits for it, and nobody else has told of it.
+    fn is_word_of(&self, teller: PeerKey) -> bool {
+        !self.needed && self.teller == teller && self.sources.iter().all(|source| *source == teller)
+    }
 }
 
 /// What waits, and what is waited for.
@@ -60,6 +69,10 @@ struct Wanted {
 pub(super) struct Waiting {
     pending: BTreeMap<MessageId, Pending>,
     wanted: BTreeMap<MessageId, Wanted>,
+    /// How many of these each neighbour has told of first.
+    told: BTreeMap<PeerKey, usize>,
+    /// What others wait for, and nobody will be asked for: there was no room for it.
+    given_up: Vec<MessageId>,
     /// How many were ever wanted.
     wants: u64,
     /// The oldest first.
@@ -86,20 +99,47 @@ impl Waiting {
     }
 
     fn want_after(&mut self, now: Instant, id: MessageId, source: PeerKey, wait: Duration, needed: bool) {
-        if !self.wanted.contains_key(&id) && self.wanted.len() >= limits::CHAT_WANTED {
-            // What somebody only says to have gives way to what is waited for.
-            let idle = self.wanted.iter().find(|(_, wanted)| !wanted.needed).map(|(id, _)| *id).filter(|_| needed);
-            let Some(idle) = idle else { return };
-            self.wanted.remove(&idle);
+        if !self.wanted.contains_key(&id) {
+            if self.wanted.len() >= limits::CHAT_WANTED {
+                let Some(given_up) = self.giving_way_to(source, needed) else {
+                    // Who waits for it would wait for ever.
+                    self.given_up.extend(needed.then_some(id));
+                    return;
+                };
+                self.given_up.extend(self.wanted.get(&given_up).filter(|wanted| wanted.needed).map(|_| given_up));
+                self.no_longer_wanted(&given_up);
+            }
+            *self.told.entry(source).or_default() += 1;
         }
         self.wants += 1;
         let order = self.wants;
-        let new = || Wanted { order, next: now + wait, tries: 0, sources: VecDeque::new(), needed };
+        let new = || Wanted { order, next: now + wait, tries: 0, sources: VecDeque::new(), teller: source, needed };
         let wanted = self.wanted.entry(id).or_insert_with(new);
         wanted.needed |= needed;
         if wanted.sources.len() < SOURCES && !wanted.sources.contains(&source) {
             wanted.sources.push_back(source);
         }
+    }
+
+    /// What gives way to something that this neighbour tells of: what others only say to have gives way to what is waited
+    /// for, and what comes of one neighbour who tells of very much to what others tell of.
+    fn giving_way_to(&self, source: PeerKey, needed: bool) -> Option<MessageId> {
+        let (most, count) = self.told.iter().max_by_key(|(_, count)| **count)?;
+        let is_fair = self.told.get(&source).copied().unwrap_or(0) + 1 < *count;
+        let first = |such: &dyn Fn(&Wanted) -> bool| {
+            let mut found = self.wanted.iter().filter(|(_, wanted)| such(wanted));
+            found.next().map(|(id, _)| *id)
+        };
+        let word = || first(&|wanted| wanted.is_word_of(*most)).filter(|_| needed || is_fair);
+        let idle = || first(&|wanted| !wanted.needed).filter(|_| needed);
+        let any = || first(&|wanted| wanted.teller == *most).filter(|_| is_fair);
+        word().or_else(idle).or_else(any)
+    }
+
+    /// It is here, or will not be asked for any more.
+    fn no_longer_wanted(&mut self, id: &MessageId) {
+        let Some(wanted) = self.wanted.remove(id) else { return };
+        count_down(&mut self.told, wanted.teller);
     }
 
     pub(super) fn next_ask(&self) -> Option<Instant> {
@@ -117,13 +157,15 @@ impl Waiting {
         neighbours: &[PeerKey],
         random: &mut StdRng,
     ) -> (Vec<(MessageId, PeerKey)>, Vec<MessageId>) {
-        let (mut due, mut hopeless) = (Vec::new(), Vec::new());
+        let (mut due, mut hopeless) = (Vec::new(), std::mem::take(&mut self.given_up));
+        let told = &mut self.told;
         self.wanted.retain(|id, wanted| {
             if now < wanted.next {
                 return true;
             }
             if wanted.tries >= if wanted.needed { NEEDED_TRIES } else { TRIES } {
                 hopeless.push(*id);
+                count_down(told, wanted.teller);
                 return false;
             }
             wanted.next = now + ANSWER;
@@ -136,7 +178,11 @@ impl Waiting {
                     true
                 }
                 // Who is alone waits for company.
-                None => wanted.needed,
+                None if wanted.needed => true,
+                None => {
+                    count_down(told, wanted.teller);
+                    false
+                }
             }
         });
         due.sort_unstable();
@@ -160,7 +206,7 @@ impl Waiting {
     }
 
     fn note_delivered(&mut self, id: MessageId, parents: &[MessageId]) {
-        self.wanted.remove(&id);
+        self.no_longer_wanted(&id);
         self.frontier.retain(|known| !parents.contains(known));
         self.frontier.push_back(id);
         if self.frontier.len() > FRONTIER {
@@ -172,8 +218,18 @@ impl Waiting {
         assert!(self.pending.len() <= limits::CHAT_PENDING, "{} messages wait", self.pending.len());
         assert!(self.wanted.len() <= limits::CHAT_WANTED, "{} messages are wanted", self.wanted.len());
         assert!(self.frontier.len() <= FRONTIER, "a frontier of {}", self.frontier.len());
+        assert_eq!(self.told.values().sum::<usize>(), self.wanted.len(), "each wanted message counts once");
         for (id, pending) in &self.pending {
             assert!(!pending.missing.is_empty(), "{id} waits for nothing");
+        }
+    }
+}
+
+fn count_down(told: &mut BTreeMap<PeerKey, usize>, teller: PeerKey) {
+    if let Some(count) = told.get_mut(&teller) {
+        *count -= 1;
+        if *count == 0 {
+            told.remove(&teller);
         }
     }
 }
@@ -218,7 +274,7 @@ impl Room {
         for id in missing.iter().filter(|id| !self.history.seen.contains(id)) {
             self.waiting.want_after(now, *id, from, wait, true);
         }
-        self.waiting.wanted.remove(&id);
+        self.waiting.no_longer_wanted(&id);
         self.waiting.pending.insert(id, Pending { read, past, since: now, missing, gap: false });
     }
 
@@ -242,8 +298,14 @@ impl Room {
             self.note_name(now, author, &name);
         }
         self.waiting.note_delivered(read.id, parents);
-        self.stats.delivered += 1;
-        self.stats.gaps += u64::from(gap);
+        if self.people.is_blocked(&author) {
+            // It waited for something when its author was blocked.
+            self.stats.blocked += 1;
+            return;
+        }
+        let hidden = self.people.author_mut(&author).is_some_and(|author| author.is_muted(now));
+        self.stats.delivered += u64::from(!hidden);
+        self.stats.gaps += u64::from(gap && !hidden);
         let message = ChatMessage {
             id: read.id,
             author,
@@ -254,8 +316,24 @@ impl Room {
             past,
             gap,
         };
-        self.history.push(Logged { bytes: read.bytes.clone(), message: message.clone(), received: now });
-        self.events.push_back(ChatEvent::Message(message));
+        self.history.push(Logged { bytes: read.bytes.clone(), message: message.clone(), received: now, hidden });
+        if hidden {
+            self.stats.rate_limited += 1;
+        } else {
+            self.events.push_back(ChatEvent::Message(message));
+        }
+    }
+
+    /// Whether another message waits for this one.
+    pub(super) fn is_waited_for(&self, id: &MessageId) -> bool {
+        self.waiting.wanted.get(id).is_some_and(|wanted| wanted.needed)
+    }
+
+    /// This one has come, and is not shown, as the user wants it: who waits for it waits no longer, and nothing is missing.
+    pub(super) fn pass_over(&mut self, now: Instant, id: MessageId) {
+        self.waiting.no_longer_wanted(&id);
+        let ready = self.waiting.release(&[id], false);
+        self.deliver_all(now, ready);
     }
 
     /// Nobody has these: who waits for them waits no longer.
@@ -270,7 +348,7 @@ impl Room {
             // It has no author here, so it leaves no floor behind.
             self.history.seen.insert(id, self.me.key, 0);
             self.history.note_older(id);
-            self.waiting.wanted.remove(&id);
+            self.waiting.no_longer_wanted(&id);
         }
     }
 

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages to the room: what a fast talker says with pasted lines, to which we hold ourselves, and a third more for what
-/// comes late and at once. Nobody can be given less for being new: to a newcomer everybody is.
-const SAYS: Rate = Rate { burst: 40, milli_per_s: 1_200 };
+/// Messages to the room: what a fast talker says, to which we hold ourselves, and a third more for what comes late and at
+/// once. Nobody can be given less for being new: to a newcomer everybody is.
+const SAYS: Rate = Rate { burst: 16, milli_per_s: 1_200 };
 /// The same of a history that we have asked for: it was said over a longer time.
 const GIFTS: Rate = Rate { burst: 96, milli_per_s: 1_200 };
 /// Notices: one each two minutes, and some changes of name.
@@ -26,8 +26,15 @@ const DIRECTS: Rate = Rate { burst: 256, milli_per_s: 16_000 };
 const REQUESTS: Rate = Rate { burst: 6, milli_per_s: 100 };
 /// Refused messages after which an author is not listened to for [`MUTED`].
 const REFUSALS: u32 = 64;
-/// How long a flooder is not listened to.
+/// How long a flooder is not listened to; each time twice as long, up to a day.
 const MUTED: Duration = Duration::from_secs(600);
+/// How often that time is doubled.
+const MUTED_DOUBLED: u32 = 7;
+/// Pins of one run that push out those of earlier ones, if there are too many: what strangers pin beyond that pushes out
+/// what strangers have pinned.
+const FRESH_PINS: usize = 512;
+/// Names that one key can pin in one run; the oldest is given up.
+const NAMES_EACH: usize = 4;
 /// Somebody of whom no notice comes for so long has left: two of them may get lost.
 pub(super) const SILENT: Duration = Duration::from_secs(400);
 
@@ -53,6 +60,9 @@ pub(super) struct Author {
     pub(super) requests: Bucket,
     refused: u32,
     muted_until: Option<Instant>,
+    mutes: u32,
+    /// Names that it has pinned in this run, folded.
+    pinned: VecDeque<String>,
     /// The neighbour from whom the newest came first.
     pub(super) route: Option<PeerKey>,
     pub(super) presence: Option<Presence>,
@@ -99,17 +109,35 @@ pub(super) struct People {
     authors: BTreeMap<PublicKey, Author>,
     book: BTreeMap<PublicKey, BookEntry>,
     names: BTreeMap<String, PublicKey>,
-    /// Pins that nobody confirmed, the oldest first.
+    /// Pins of earlier runs that nobody confirmed, the oldest first.
     unconfirmed: VecDeque<PublicKey>,
+    /// The same of this run.
+    fresh: VecDeque<PublicKey>,
+    /// Floors of authors for whom there was no room any more, and these, the oldest first.
+    floors: BTreeMap<PublicKey, Floors>,
+    floors_order: VecDeque<PublicKey>,
+    /// Whom we never forget: ourselves.
+    own: PublicKey,
+}
+
+/// Nothing of an author at or below these numbers is new, unless it is remembered as seen.
+#[derive(Clone, Copy, Default)]
+struct Floors {
+    say: u64,
+    direct: u64,
 }
 
 impl People {
-    pub(super) fn new(book: Vec<BookEntry>) -> Self {
+    pub(super) fn new(own: PublicKey, book: Vec<BookEntry>) -> Self {
         let mut people = Self {
             authors: BTreeMap::new(),
             book: BTreeMap::new(),
             names: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
+            fresh: VecDeque::new(),
+            floors: BTreeMap::new(),
+            floors_order: VecDeque::new(),
+            own,
         };
         for entry in book.into_iter().take(limits::CHAT_PINS) {
             people.names.entry(folded(&entry.name)).or_insert(entry.key);
@@ -137,18 +165,71 @@ impl People {
         self.book.get(key).is_some_and(|entry| entry.trust == Pinned::Blocked)
     }
 
-    /// Makes room for somebody new; false if everybody known is here or has just been.
+    /// Makes room for somebody new.
     pub(super) fn admit(&mut self, now: Instant, key: PublicKey) -> bool {
         if self.authors.contains_key(&key) {
             return true;
         }
         if self.authors.len() >= limits::CHAT_PEOPLE {
-            let idle = self.authors.iter().filter(|(_, author)| !author.is_here());
-            let Some(oldest) = idle.min_by_key(|(_, author)| author.heard).map(|(key, _)| *key) else { return false };
-            self.authors.remove(&oldest);
+            let Some(forgotten) = self.least_missed() else { return false };
+            if let Some(author) = self.authors.remove(&forgotten) {
+                self.raise_floor(forgotten, author.floor, false);
+                self.raise_floor(forgotten, author.floor_direct, true);
+            }
         }
-        self.authors.insert(key, Author::new(now));
+        let mut author = Author::new(now);
+        let floors = self.floors.get(&key).copied().unwrap_or_default();
+        (author.floor, author.floor_direct) = (floors.say, floors.direct);
+        self.authors.insert(key, author);
         true
+    }
+
+    /// Nothing of this author at or below this number is new, unless it is remembered as seen.
+    pub(super) fn floor(&self, key: &PublicKey, direct: bool) -> u64 {
+        let known = self.authors.get(key).map(|author| Floors { say: author.floor, direct: author.floor_direct });
+        let floors = known.or_else(|| self.floors.get(key).copied()).unwrap_or_default();
+        if direct { floors.direct } else { floors.say }
+    }
+
+    /// Nothing of this author at or below this number is new from now on, also when there is no room for the author itself.
+    pub(super) fn raise_floor(&mut self, key: PublicKey, floor: u64, direct: bool) {
+        if floor == 0 {
+            return;
+        }
+        let known = match self.authors.get_mut(&key) {
+            Some(author) if direct => &mut author.floor_direct,
+            Some(author) => &mut author.floor,
+            None => {
+                let order = &mut self.floors_order;
+                let floors = self.floors.entry(key).or_insert_with(|| {
+                    order.push_back(key);
+                    Floors::default()
+                });
+                if direct { &mut floors.direct } else { &mut floors.say }
+            }
+        };
+        *known = floor.max(*known);
+        if self.floors_order.len() > limits::CHAT_PEOPLE
+            && let Some(oldest) = self.floors_order.pop_front()
+        {
+            self.floors.remove(&oldest);
+        }
+    }
+
+    /// Who has left, of whom nothing was heard for longest. If all are here, the same among those who come over the one
+    /// neighbour over whom most come: a crowd of keys behind one neighbour makes room for itself, and keeps nobody out.
+    fn least_missed(&self) -> Option<PublicKey> {
+        let is_trusted = |key: &PublicKey| self.book.get(key).is_some_and(|entry| entry.trust == Pinned::Trusted);
+        let others = || self.authors.iter().filter(|(key, _)| **key != self.own && !is_trusted(key));
+        let gone = others().filter(|(_, author)| !author.is_here()).min_by_key(|(_, author)| author.heard);
+        if let Some((key, _)) = gone {
+            return Some(*key);
+        }
+        let mut over: BTreeMap<Option<PeerKey>, usize> = BTreeMap::new();
+        others().for_each(|(_, author)| *over.entry(author.route).or_default() += 1);
+        let most = over.into_iter().max_by_key(|(_, people)| *people).map(|(route, _)| route)?;
+        let crowd = others().filter(|(_, author)| author.route == most);
+        crowd.min_by_key(|(_, author)| author.heard).map(|(key, _)| *key)
     }
 
     /// A neighbour is gone: nothing goes over it any more.
@@ -185,18 +266,30 @@ impl People {
         self.names.insert(folded(name), key);
         let entry = BookEntry { key, name: name.to_owned(), trust: Pinned::FirstSeen };
         let entry = self.book.entry(key).and_modify(|known| name.clone_into(&mut known.name)).or_insert_with(|| {
-            self.unconfirmed.push_back(key);
+            self.fresh.push_back(key);
             entry
         });
-        entry.clone()
+        let entry = entry.clone();
+        if let Some(author) = self.authors.get_mut(&key) {
+            author.pinned.push_back(folded(name));
+            // Whoever takes one name after the other keeps only the last ones from others.
+            if author.pinned.len() > NAMES_EACH
+                && let Some(given_up) = author.pinned.pop_front()
+                && self.names.get(&given_up) == Some(&key)
+            {
+                self.names.remove(&given_up);
+            }
+        }
+        entry
     }
 
-    /// Forgets the oldest pin that nobody confirmed if there are too many.
+    /// Forgets a pin that nobody confirmed if there are too many: the oldest of an earlier run, or, when strangers have
+    /// pinned too many in this one, the oldest of these.
     pub(super) fn make_room_for_pins(&mut self) -> Option<PublicKey> {
         if self.names.len() <= limits::CHAT_PINS && self.book.len() <= limits::CHAT_PINS {
             return None;
         }
-        while let Some(key) = self.unconfirmed.pop_front() {
+        while let Some(key) = self.oldest_pin() {
             if self.book.get(&key).is_some_and(|entry| entry.trust == Pinned::FirstSeen) {
                 self.book.remove(&key);
                 self.names.retain(|_, owner| *owner != key);
@@ -204,6 +297,13 @@ impl People {
             }
         }
         None
+    }
+
+    fn oldest_pin(&mut self) -> Option<PublicKey> {
+        match self.fresh.len() > FRESH_PINS {
+            true => self.fresh.pop_front(),
+            false => self.unconfirmed.pop_front().or_else(|| self.fresh.pop_front()),
+        }
     }
 
     /// What the user thinks of a key from now on; a name that is confirmed belongs to it.
@@ -275,6 +375,9 @@ impl People {
     pub(super) fn check_invariants(&self) {
         assert!(self.authors.len() <= limits::CHAT_PEOPLE, "{} people", self.authors.len());
         assert!(self.book.len() <= limits::CHAT_PINS + 1, "{} pins", self.book.len());
+        assert!(self.names.len() <= limits::CHAT_PINS + 1, "{} names", self.names.len());
+        assert_eq!(self.floors.len(), self.floors_order.len(), "each floor once");
+        assert!(self.floors.len() <= limits::CHAT_PEOPLE, "{} floors", self.floors.len());
     }
 }
 
@@ -290,6 +393,8 @@ impl Author {
             requests: Bucket::new(REQUESTS, now),
             refused: 0,
             muted_until: None,
+            mutes: 0,
+            pinned: VecDeque::new(),
             route: None,
             presence: None,
             name: String::new(),
@@ -329,7 +434,8 @@ impl Author {
         self.refused += 1;
         let muted = self.refused >= REFUSALS;
         if muted {
-            self.muted_until = Some(now + MUTED);
+            self.muted_until = Some(now + MUTED * (1 << self.mutes.min(MUTED_DOUBLED)));
+            self.mutes = self.mutes.saturating_add(1);
         }
         Err(muted)
     }

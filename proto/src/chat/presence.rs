@@ -129,7 +129,9 @@ impl Room {
     }
 
     fn gone(&mut self, now: Instant, key: PublicKey, silent: bool) {
-        self.events.push_back(ChatEvent::Left { person: self.person(key), silent });
+        if !self.people.is_blocked(&key) {
+            self.events.push_back(ChatEvent::Left { person: self.person(key), silent });
+        }
         self.end_calls_with(now, key, CallEnd::Lost);
     }
 

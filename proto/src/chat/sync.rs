@@ -106,14 +106,19 @@ impl Room {
         }
         ids.iter().for_each(|id| self.note_heard(from, *id));
         let has: HashSet<MessageId> = ids.into_iter().collect();
-        let presences = self.people.authors().filter_map(|(_, author)| author.presence.as_ref());
+        let heard = self.people.authors().filter(|(key, _)| !self.people.is_blocked(key));
+        let presences = heard.filter_map(|(_, author)| author.presence.as_ref());
         let presences = presences.filter(|presence| presence.here && !has.contains(&presence.id));
         let (most_presences, most_bytes) =
             if is_relayed(from) { (RELAYED_PRESENCES, RELAYED_GIFT) } else { (usize::MAX, usize::MAX) };
         let presences = presences.take(most_presences).map(|presence| (presence.id, presence.bytes.clone()));
         let presences: Vec<_> = presences.collect();
         let age = Duration::from_secs(u64::from(age_s)) + SLACK;
-        let (mut give, mut older) = self.history.lacking(now, &has, age);
+        let (mut give, mut older) = self.history.lacking(now, &has, age, |author| self.people.is_blocked(author));
+        // What was sent over this connection has come; only what it refused is asked for one by one.
+        if let Some(state) = self.neighbours.get(&from) {
+            give.retain(|(id, _)| !state.knows.contains(id));
+        }
         older.extend(all_but_newest(&mut give, most_bytes));
         for (id, message) in presences.into_iter().chain(give) {
             self.send_message(from, id, Frame::Past { message });

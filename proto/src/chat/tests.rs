@@ -8,5 +8,6 @@ mod names;
 mod people;
 mod relay;
 mod soak;
+mod storms;
 mod talk;
 mod transfers;

@@ -9,6 +9,7 @@ mod config;
 mod files;
 mod http;
 mod input;
+mod pictures;
 mod records;
 mod shell;
 mod store;
@@ -22,6 +23,7 @@ pub use chat::{chat_frames, chat_room};
 pub use config::tracker_config;
 pub use files::{layout, metainfo, paths};
 pub use http::{HttpAnswer, http_connection, http_ways_agree};
+pub use pictures::pictures;
 pub use records::{resume_record, state_files};
 pub use store::tracker_store;
 pub use swarm::{fast_extension, peer_session, swarm};
@@ -51,6 +53,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("native_frames", native_frames),
     ("paths", paths),
     ("peer_session", peer_session),
+    ("pictures", pictures),
     ("resume_record", resume_record),
     ("state_files", state_files),
     ("swarm", swarm),

@@ -44,6 +44,8 @@ struct Someone {
     shown: Vec<MessageId>,
     /// What was heard: of liars.
     heard: Vec<Bytes>,
+    /// How many messages of a flood it was told to hide.
+    hidden: usize,
     sequence: u64,
 }
 
@@ -78,6 +80,8 @@ pub struct Outcome {
     pub disorder: usize,
     /// The most messages of liars that an honest person was shown.
     pub lies: usize,
+    /// The most of these that a neighbour of somebody who floods was not told to hide again.
+    pub unhidden: usize,
     /// What the honest counted, summed up.
     pub stats: ChatStats,
     /// Connections that the honest closed on liars.
@@ -141,7 +145,16 @@ impl ChatWorld {
             self.queue.push(self.now + 10 * SECOND, Happening::Misbehave(at));
         }
         let wake = Moment::MAX;
-        self.people.push(Someone { manners, identity, room, wake, shown: vec![], heard: vec![], sequence: WALL_MS });
+        self.people.push(Someone {
+            manners,
+            identity,
+            room,
+            wake,
+            shown: vec![],
+            heard: vec![],
+            hidden: 0,
+            sequence: WALL_MS,
+        });
         self.carry_out(at);
         at
     }
@@ -292,8 +305,10 @@ impl ChatWorld {
             }
         }
         while let Some(event) = self.people[at].room.as_mut().and_then(Room::poll_event) {
-            if let ChatEvent::Message(message) = event {
-                self.people[at].shown.push(message.id);
+            match event {
+                ChatEvent::Message(message) => self.people[at].shown.push(message.id),
+                ChatEvent::Muted { hidden, .. } => self.people[at].hidden += hidden as usize,
+                _ => {}
             }
         }
         let wake = self.people[at].room.as_ref().and_then(Room::poll_timeout);
@@ -396,6 +411,9 @@ impl ChatWorld {
             }
             let lies = someone.shown.iter().filter(|id| !self.said.contains_key(id)).count();
             outcome.lies = outcome.lies.max(lies);
+            if self.neighbours(at).iter().any(|other| self.people[*other].manners == Manners::Floods) {
+                outcome.unhidden = outcome.unhidden.max(lies.saturating_sub(someone.hidden));
+            }
             add(&mut outcome.stats, &someone.room.as_ref().expect("an honest one").stats());
         }
         outcome

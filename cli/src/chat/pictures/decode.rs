@@ -18,15 +18,21 @@ const FILE: u64 = 32 << 20;
 /// Pixels of a side; what is longer is no photograph.
 const SIDE: u32 = 16_384;
 
-/// Pixels. A camera of 40 megapixels; a progressive JPEG of so many takes 360 MiB while it is decoded, 480 MiB with four
-/// colours, and nothing takes more.
-const PIXELS: u64 = 40_000_000;
+/// What is spent on one picture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Pixels.
+    pub(crate) pixels: u64,
+    /// Bytes of the decoded picture, and of what a decoder keeps beside it as far as it counts that.
+    pub(crate) decoded: u64,
+}
 
-/// Bytes of the decoded picture, and of what a decoder keeps beside it as far as it counts that.
-const DECODED: u64 = 256 << 20;
+/// A camera of 40 megapixels; a progressive JPEG of so many takes 360 MiB while it is decoded, 480 MiB with four colours,
+/// and nothing takes more.
+pub(crate) const BOUNDS: Bounds = Bounds { pixels: 40_000_000, decoded: 256 << 20 };
 
 /// Pixels of a side of what is kept. A terminal window has hardly more to give to a picture.
-pub(super) const SMALL: u32 = 1_024;
+pub(crate) const SMALL: u32 = 1_024;
 
 /// A picture made small.
 #[derive(Debug)]
@@ -40,18 +46,19 @@ pub(super) struct Thumbnail {
 /// What can be told of a picture by its head.
 pub(super) fn facts(path: &Path) -> Result<Facts, Wrong> {
     let bytes = read(path)?;
-    let (format, mut decoder) = decoder(&bytes)?;
+    let (format, mut decoder) = decoder(&bytes, BOUNDS)?;
     let (width, height) = turned(decoder.dimensions(), orientation(&mut decoder));
     Ok(Facts { format, width, height, bytes: bytes.len() as u64 })
 }
 
 /// Reads a picture and makes it small.
 pub(super) fn thumbnail(path: &Path) -> Result<Thumbnail, Wrong> {
-    decode(&read(path)?)
+    decode(&read(path)?, BOUNDS)
 }
 
-fn decode(bytes: &[u8]) -> Result<Thumbnail, Wrong> {
-    let (_, mut decoder) = decoder(bytes)?;
+/// Reads the bytes of a picture and makes it small.
+pub(super) fn decode(bytes: &[u8], bounds: Bounds) -> Result<Thumbnail, Wrong> {
+    let (_, mut decoder) = decoder(bytes, bounds)?;
     let orientation = orientation(&mut decoder);
     let size = turned(decoder.dimensions(), orientation);
     let mut image = DynamicImage::from_decoder(decoder)?;
@@ -81,7 +88,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Wrong> {
 }
 
 /// The decoder for these bytes, which has read their head, and the name of their kind.
-fn decoder(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Wrong> {
+fn decoder(bytes: &[u8], bounds: Bounds) -> Result<(&'static str, impl ImageDecoder + '_), Wrong> {
     let format = image::guess_format(bytes).map_err(|_| Wrong::Unknown)?;
     let name = match format {
         ImageFormat::Png => "PNG",
@@ -92,14 +99,14 @@ fn decoder(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Wrong
     };
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(SIDE), Some(SIDE));
-    limits.max_alloc = Some(DECODED);
+    limits.max_alloc = Some(bounds.decoded);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     match u64::from(width) * u64::from(height) {
         0 => Err(Wrong::Broken),
-        1..=PIXELS if decoder.total_bytes() <= DECODED => Ok((name, decoder)),
+        pixels if pixels <= bounds.pixels && decoder.total_bytes() <= bounds.decoded => Ok((name, decoder)),
         _ => Err(Wrong::TooLarge),
     }
 }
@@ -199,7 +206,7 @@ mod tests {
             let facts = facts_of(&bytes).unwrap();
             assert_eq!((facts.width, facts.height, facts.bytes), (40, 30, bytes.len() as u64));
             assert!(format!("{format:?}").eq_ignore_ascii_case(facts.format));
-            let small = decode(&bytes).unwrap();
+            let small = decode(&bytes, BOUNDS).unwrap();
             assert_eq!((small.pixels.dimensions(), small.size), ((40, 30), (40, 30)));
             let [red, green, blue, alpha] = small.pixels.get_pixel(39, 29).0;
             assert!(red > 200 && green > 200 && (150..250).contains(&blue) && alpha == 255, "{format:?}");
@@ -219,7 +226,7 @@ mod tests {
             [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::WebP].map(|it| (it, 9_000, 9_000));
         for (format, width, height) in sides.into_iter().chain(more).chain(pixels) {
             let bytes = claims(format, width, height);
-            assert_eq!(decode(&bytes).unwrap_err(), Wrong::TooLarge, "{format:?} {width} x {height}");
+            assert_eq!(decode(&bytes, BOUNDS).unwrap_err(), Wrong::TooLarge, "{format:?} {width} x {height}");
             assert_eq!(facts_of(&bytes).unwrap_err(), Wrong::TooLarge);
         }
         // The patched heads are good ones: a size that is allowed gets as far as the pixels.
@@ -234,7 +241,7 @@ mod tests {
         let mut bytes = sample(ImageFormat::Gif);
         let frame = bytes.windows(5).rposition(|five| five == [0x2C, 0, 0, 0, 0]).unwrap();
         bytes[frame + 5..frame + 9].copy_from_slice(&[0xFF; 4]);
-        assert!(matches!(decode(&bytes), Err(Wrong::TooLarge | Wrong::Broken)));
+        assert!(matches!(decode(&bytes, BOUNDS), Err(Wrong::TooLarge | Wrong::Broken)));
     }
 
     #[test]
@@ -246,7 +253,7 @@ mod tests {
         bytes[20..24].copy_from_slice(&6_000_u32.to_be_bytes());
         let crc = crc(&bytes[12..29]);
         bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(decode(&bytes).unwrap_err(), Wrong::TooLarge, "36 million pixels of 8 bytes");
+        assert_eq!(decode(&bytes, BOUNDS).unwrap_err(), Wrong::TooLarge, "36 million pixels of 8 bytes");
     }
 
     #[test]
@@ -269,12 +276,12 @@ mod tests {
         let wide = DynamicImage::new_rgb8(3_000, 700);
         let mut bytes = Cursor::new(Vec::new());
         wide.write_to(&mut bytes, ImageFormat::Png).unwrap();
-        let small = decode(bytes.get_ref()).unwrap();
+        let small = decode(bytes.get_ref(), BOUNDS).unwrap();
         assert_eq!((small.pixels.dimensions(), small.size), ((1_024, 239), (3_000, 700)));
         let thread = DynamicImage::new_rgb8(16_000, 1);
         let mut bytes = Cursor::new(Vec::new());
         thread.write_to(&mut bytes, ImageFormat::Png).unwrap();
-        assert_eq!(decode(bytes.get_ref()).unwrap().pixels.dimensions(), (1_024, 1));
+        assert_eq!(decode(bytes.get_ref(), BOUNDS).unwrap().pixels.dimensions(), (1_024, 1));
     }
 
     /// A sample with some bytes changed, and cut off somewhere.
@@ -295,10 +302,10 @@ mod tests {
 
     /// Nothing comes but a small picture or a reason.
     fn holds(bytes: &[u8]) {
-        if let Ok(small) = decode(bytes) {
+        if let Ok(small) = decode(bytes, BOUNDS) {
             let (width, height) = small.pixels.dimensions();
             assert!((1..=SMALL).contains(&width) && (1..=SMALL).contains(&height));
-            assert!(u64::from(small.size.0) * u64::from(small.size.1) <= PIXELS);
+            assert!(u64::from(small.size.0) * u64::from(small.size.1) <= BOUNDS.pixels);
         }
     }
 

@@ -24,6 +24,9 @@ use {
     encode::paint,
 };
 
+#[cfg(feature = "pictures")]
+pub(crate) use decode::{Bounds, SMALL};
+
 use crate::render::text::bytes;
 use ratatui::layout::{Position, Rect};
 use std::collections::VecDeque;
@@ -140,6 +143,28 @@ struct View {
     place: Rect,
     art: Option<Arc<Art>>,
     wrong: Option<Wrong>,
+}
+
+/// What becomes of the bytes of a picture, as a fuzzer looks at it: the size that is told, the one that is kept, and what a
+/// terminal of each kind would be sent.
+#[cfg(feature = "pictures")]
+pub(crate) fn shown(bytes: &[u8], bounds: Bounds, room: (u16, u16), cell: (u16, u16)) -> Option<Shown> {
+    let small = decode::decode(bytes, bounds).ok()?;
+    let cell = Cell { width: cell.0, height: cell.1 };
+    let sent = [Graphics::Kitty, Graphics::Iterm2, Graphics::Sixel].map(|graphics| {
+        let job = Job { number: 1, path: PathBuf::new(), room, cell, graphics };
+        paint(&small, &job).ok().map(|art| art.bytes)
+    });
+    Some(Shown { size: small.size, kept: small.pixels.dimensions(), sent })
+}
+
+/// See [`shown`].
+#[cfg(feature = "pictures")]
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) size: (u32, u32),
+    pub(crate) kept: (u32, u32),
+    pub(crate) sent: [Option<Vec<u8>>; 3],
 }
 
 /// The pictures of a room, and the one that is being looked at.

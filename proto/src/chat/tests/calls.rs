@@ -293,3 +293,31 @@ fn who_leaves_or_is_blocked_ends_its_calls() {
     bench.run(2);
     assert_eq!(count(&bench, 2, |event| matches!(event, ChatEvent::CallEnded { id: ended, .. } if *ended == id)), 1);
 }
+
+#[test]
+fn one_person_asks_for_so_much_at_once_and_so_often() {
+    let mut bench = Bench::line(2);
+    let info_hash = crate::id::InfoHash([1; 20]);
+    let offer = Offer { info_hash, name: "x".into(), total_length: 1, files: 1, port: 1, addresses: Vec::new() };
+    let ask = |bench: &mut Bench, times: usize| -> Vec<RequestId> {
+        for _ in 0..times {
+            let metainfo = ::bytes::Bytes::from_static(b"d");
+            bench.rooms[0].offer(bench.now, key(1), offer.clone(), metainfo).unwrap();
+        }
+        bench.settle();
+        let asked = bench.events[1].iter().filter_map(|event| match event {
+            ChatEvent::OfferReceived { id, .. } => Some(*id),
+            _ => None,
+        });
+        let asked = asked.collect();
+        bench.forget_events();
+        asked
+    };
+    let open = ask(&mut bench, 5);
+    assert_eq!(open.len(), 3, "the others are told that we are busy");
+    open.iter().for_each(|id| bench.rooms[1].decline(bench.now, *id).unwrap());
+    bench.settle();
+    assert_eq!(ask(&mut bench, 3).len(), 1, "that makes six at once, with those that were turned away");
+    bench.run(21);
+    assert_eq!(ask(&mut bench, 3).len(), 2, "one in ten seconds, and three that are open");
+}

@@ -142,3 +142,113 @@ fn names_that_cannot_be_are_refused_and_strange_ones_are_shown_harmless() {
     let message = bench.rooms[1].messages().pop().unwrap();
     assert_eq!((message.name.as_str(), message.text.as_str()), ("x\u{fffd}[2J\u{fffd}_", "a\u{fffd}[31mb\u{fffd}"));
 }
+
+/// Three in a row, of whom the first has said two things that the one in the middle has.
+fn with_words_of_the_first() -> (Bench, [MessageId; 2]) {
+    let mut bench = Bench::line(3);
+    let said = ["one", "two"].map(|text| bench.say(0, text));
+    bench.settle();
+    (bench, said)
+}
+
+#[test]
+fn what_the_blocked_said_before_is_not_passed_on_either() {
+    let (mut bench, said) = with_words_of_the_first();
+    bench.rooms[1].block(bench.now, key(0)).unwrap();
+    bench.say(2, "of another");
+    bench.settle();
+    let new = bench.enter_as(3, "new");
+    bench.link(1, new);
+    bench.run(20);
+    assert_eq!(bench.texts(new), ["of another"], "neither as history, nor because it was asked for");
+    assert!(bench.rooms[new].people().iter().all(|person| person.key != key(0)), "nor that the first is here");
+    assert_eq!(bench.rooms[1].stats().gaps + bench.rooms[2].stats().gaps, 0);
+    bench.rooms[1].unblock(key(0)).unwrap();
+    let later = bench.enter_as(4, "later");
+    bench.link(1, later);
+    bench.run(2);
+    assert_eq!(bench.texts(later), ["one", "two", "of another"]);
+    assert_eq!(bench.rooms[1].messages()[0].id, said[0]);
+}
+
+#[test]
+fn nobody_waits_for_what_the_blocked_say_and_nothing_of_it_is_marked() {
+    let mut bench = Bench::new(3);
+    bench.link(0, 2);
+    bench.link(1, 2);
+    bench.link(0, 1);
+    bench.run(5);
+    bench.forget_events();
+    bench.rooms[2].block(bench.now, key(0)).unwrap();
+    // What the blocked one says reaches the third only when it is asked for.
+    bench.filter = Some(Box::new(|_, to, payload| !(to == 2 && payload[0] == 1)));
+    bench.say(0, "question");
+    bench.settle();
+    bench.filter = Some(Box::new(|from, to, _| !(from == 0 && to == 2)));
+    bench.say(1, "answer");
+    bench.run(4);
+    let [ChatEvent::Message(message)] = &bench.events[2][..] else { panic!("{:?}", bench.events[2]) };
+    assert_eq!((message.text.as_str(), message.gap), ("answer", false));
+}
+
+#[test]
+fn what_waits_when_its_author_is_blocked_is_never_shown() {
+    let mut bench = Bench::line(2);
+    bench.filter = Some(Box::new(|_, _, payload| payload[0] != 1));
+    bench.say(0, "lost");
+    bench.settle();
+    bench.filter = None;
+    bench.say(0, "waits for it");
+    bench.settle();
+    bench.rooms[1].block(bench.now, key(0)).unwrap();
+    bench.run(60);
+    assert!(bench.texts(1).is_empty());
+    bench.rooms[1].unblock(key(0)).unwrap();
+    bench.run(60);
+    assert!(bench.texts(1).is_empty(), "what was said meanwhile does not come back");
+    bench.say(0, "new");
+    bench.run(20);
+    assert_eq!(bench.texts(1), ["new"]);
+}
+
+#[test]
+fn blocking_ends_the_call_and_lets_no_other_in() {
+    let mut bench = Bench::line(2);
+    let id = bench.rooms[0].call(bench.now, key(1)).unwrap();
+    bench.run(1);
+    bench.rooms[1].accept(bench.now, id).unwrap();
+    bench.run(1);
+    bench.forget_events();
+    bench.rooms[1].block(bench.now, key(0)).unwrap();
+    bench.run(1);
+    let ended = |event: &ChatEvent| matches!(event, ChatEvent::CallEnded { id: it, .. } if *it == id);
+    assert!(bench.events[1].iter().any(ended), "{:?}", bench.events[1]);
+    assert!(bench.events[0].iter().any(ended), "the other side is told: {:?}", bench.events[0]);
+    assert_eq!(bench.rooms[0].tell(bench.now, id, "hello?"), Err(ChatError::NoSuchRequest));
+    bench.forget_events();
+    bench.rooms[0].call(bench.now, key(1)).unwrap();
+    bench.rooms[0].announce_presence(bench.now);
+    bench.run(70);
+    assert_eq!(bench.events[1], [], "neither the call, nor that it was missed, nor that the caller is here");
+}
+
+#[test]
+fn whoever_takes_one_name_after_the_other_keeps_the_last_ones() {
+    let mut bench = Bench::line(2);
+    for at in 0..20 {
+        bench.rooms[0].rename(bench.now, &format!("name {at}")).unwrap();
+        bench.run(15);
+    }
+    bench.forget_events();
+    let third = bench.enter_as(2, "name 0");
+    bench.link(1, third);
+    bench.run(2);
+    let flagged = |bench: &Bench| bench.events[1].iter().any(|event| matches!(event, ChatEvent::NameChangedKey { .. }));
+    assert!(!flagged(&bench), "that name is free again");
+    for last in ["name 16", "Name 19"] {
+        bench.forget_events();
+        bench.rooms[third].rename(bench.now, last).unwrap();
+        bench.run(2);
+        assert!(flagged(&bench), "{last}");
+    }
+}
