@@ -14,6 +14,7 @@ mod choking;
 mod connections;
 mod contract;
 mod crowding;
+mod end_game;
 mod fault;
 mod meeting;
 mod messages;
@@ -104,6 +105,8 @@ pub struct Swarm {
     parole: Parole,
     traffic: Traffic,
     next_tick: Instant,
+    /// When idle peers may be asked for what others were asked for, where that waits.
+    ask_again_at: Option<Instant>,
     random: SmallRng,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
@@ -149,6 +152,7 @@ impl Swarm {
             book: AddressBook::new(),
             allowed_hosts: VecDeque::new(),
             next_tick: now,
+            ask_again_at: None,
             random,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -200,6 +204,7 @@ impl Swarm {
                 self.ask_for_peers_if_lonely(now);
             }
         }
+        self.ask_again(now);
         self.poll_announcer(now);
     }
 
@@ -269,7 +274,8 @@ impl Swarm {
             State::Paused | State::Stopped => None,
         };
         let meeting = self.meeting.as_ref().and_then(Announcer::poll_timeout);
-        tick.into_iter().chain(self.announcer.poll_timeout()).chain(meeting).min()
+        let again = self.ask_again_at.filter(|_| self.state == State::Running);
+        tick.into_iter().chain(self.announcer.poll_timeout()).chain(meeting).chain(again).min()
     }
 
     /// The pieces that are verified and on disk.

@@ -74,6 +74,7 @@ impl Swarm {
     pub(super) fn request_from(&mut self, now: Instant, key: PeerKey) {
         let Some(free) = self.peers.get(&key).and_then(|peer| self.free_requests(now, key, peer)) else { return };
         let alone = self.is_on_parole(now, key);
+        let end_game = self.may_ask_again(now, key);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let choked = peer.download.choked;
         let lacking = |piece: &_| !self.picker.have().has(*piece);
@@ -87,7 +88,7 @@ impl Swarm {
             random_first: self.picker.have().count() < PIECES_TO_TRADE,
             only_suggested,
             alone,
-            end_game: true,
+            end_game,
         };
         let mut blocks = Vec::new();
         self.picker.pick(key, &peer.has, free, hints, &mut blocks);

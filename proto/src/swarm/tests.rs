@@ -2,6 +2,7 @@
 
 mod chat;
 mod crowding;
+mod end_game;
 mod hostile;
 mod parole;
 mod soak;
