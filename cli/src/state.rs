@@ -2,11 +2,9 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use swarm_engine::disk::resume::{ResumeStore, default_state_folder};
+use std::path::{Path, PathBuf};
+use swarm_engine::disk::resume::{self, ResumeStore, default_state_folder};
 use swarm_engine::disk::{DiskError, Stamp, Storage};
-use swarm_proto::layout::FileKind;
 use swarm_proto::metainfo::Metainfo;
 
 /// The folder of resume records; none without a home. Nothing is made yet.
@@ -33,11 +31,11 @@ pub(crate) fn chat_folder() -> Option<PathBuf> {
 
 /// Records that all data at `path` has just been hashed, so that a seed starts at once. `stamps` are those of the files
 /// when they were hashed; nothing is recorded if one is another now.
-pub(crate) fn remember_hashed(path: PathBuf, metainfo: &Metainfo, stamps: &[Stamp]) -> Result<(), DiskError> {
-    let storage = Storage::open_seed(&path, metainfo.layout().clone(), Arc::default())?;
-    let regular = storage.layout().files().filter(|(_, file)| file.kind() == FileKind::Regular);
-    let found: Option<Vec<Stamp>> = regular.map(|(index, _)| Some(storage.on_disk(index)?.stamp)).collect();
-    if found.as_deref() == Some(stamps) { remember_verified(&storage, metainfo) } else { Ok(()) }
+pub(crate) fn remember_hashed(path: &Path, metainfo: &Metainfo, stamps: &[Stamp]) -> Result<(), DiskError> {
+    match resume_folder() {
+        Some(folder) => resume::remember_hashed(&folder, path, metainfo, stamps),
+        None => Ok(()),
+    }
 }
 
 /// Records that all data of an open storage has just been verified.

@@ -4,7 +4,7 @@
 //! lives as long as any handle of it or of its torrents.
 
 use crate::chat::{ChatHandle, Requests};
-use crate::report::{Events, Reports, TorrentStatus};
+use crate::report::{Events, Reports, State, TorrentStatus};
 use crate::session::Inner;
 use crate::torrent::Request;
 use std::fmt;
@@ -214,6 +214,13 @@ impl Background {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.requests.is_closed() || self.reports.status.borrow().state.has_ended()
+    }
+
+    /// Waits until what is on disk was looked at, or the torrent has ended.
+    pub(crate) async fn wait_checked(&self) {
+        let mut status = self.reports.status.clone();
+        // Fails when it has ended.
+        let _ = status.wait_for(|status| status.state != State::Checking).await;
     }
 
     /// Waits until its files are free and its place in the session too.

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use swarm_proto::geometry::BLOCK_LENGTH;
@@ -333,6 +333,11 @@ impl Session {
         known.insert(info_hash, torrent.background());
         drop(known);
         Ok(torrent)
+    }
+
+    /// Where resume records are kept.
+    pub(crate) fn state_folder(&self) -> Option<&Path> {
+        self.inner.context.config.state_folder.as_deref()
     }
 
     /// A torrent that is there.

@@ -34,7 +34,7 @@ impl Described {
     /// Spares the seed of this torrent another look at all data. That it can't is no reason to fail.
     pub(crate) async fn remember(self, path: &Path, metainfo: Metainfo, stop: &mut Stop) -> Result<(), Failure> {
         let path = path.to_owned();
-        let record = move || state::remember_hashed(path, &metainfo, &self.stamps);
+        let record = move || state::remember_hashed(&path, &metainfo, &self.stamps);
         if let Err(error) = stop.abandon(record).await? {
             tracing::info!("no resume record: {error}");
         }

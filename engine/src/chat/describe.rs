@@ -3,6 +3,7 @@
 use super::handle::ChatFailure;
 use crate::disk::HashJob;
 use crate::disk::create::{self, ScanOptions};
+use crate::disk::resume::remember_hashed;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use swarm_proto::chat::ChatError;
@@ -18,8 +19,8 @@ pub(super) struct Described {
     pub(super) total_length: u64,
 }
 
-/// Reads all of it.
-pub(super) fn describe(path: &Path) -> Result<Described, ChatFailure> {
+/// Reads all of it, and records in the folder that this was done, so that it need not be read once more to be served.
+pub(super) fn describe(path: &Path, state_folder: Option<&Path>) -> Result<Described, ChatFailure> {
     let list = create::scan(path, &ScanOptions::default())?;
     let content = list.content();
     let files = if let Content::Folder(files) = &content { files.len() } else { 1 };
@@ -29,6 +30,11 @@ pub(super) fn describe(path: &Path) -> Result<Described, ChatFailure> {
     let (count, cancel) = (|_: u64| {}, AtomicBool::new(false));
     let hashes = create::hash(&list, geometry, HashJob::new(&count, &cancel))?;
     let metainfo = Metainfo::parse(builder.build(&hashes)?)?;
+    if let Some(folder) = state_folder
+        && let Err(error) = remember_hashed(folder, path, &metainfo, list.stamps())
+    {
+        tracing::info!(%error, "what is offered is read once more");
+    }
     let files = u32::try_from(files).unwrap_or(u32::MAX);
     Ok(Described { metainfo, files, total_length: geometry.total_length() })
 }
@@ -102,7 +108,7 @@ mod tests {
         for at in 0..2_600 {
             std::fs::write(folder.path().join(format!("{name}{at}")), b"").unwrap();
         }
-        let error = describe(folder.path()).unwrap_err().to_string();
+        let error = describe(folder.path(), None).unwrap_err().to_string();
         assert!(error.contains("one archive") && error.contains("metainfo"), "{error}");
     }
 }

@@ -29,12 +29,12 @@ impl ChatHandle {
 
     /// The same, as somebody who takes connections there.
     pub(super) async fn offer_at(&self, to: PublicKey, path: PathBuf, reach: Reach) -> Result<RequestId, ChatFailure> {
+        let session = self.session();
         let described = spawn_blocking({
-            let path = path.clone();
-            move || describe(&path)
+            let (path, state_folder) = (path.clone(), session.state_folder().map(Path::to_owned));
+            move || describe(&path, state_folder.as_deref())
         });
         let Described { metainfo, files, total_length } = described.await.map_err(|_| ChatFailure::Crashed)??;
-        let session = self.session();
         let hold = session.offered().serve(&session, metainfo.clone(), path).await?;
         let Reach { port, addresses } = reach;
         let (info_hash, name) = (metainfo.info_hash(), metainfo.name().to_owned());

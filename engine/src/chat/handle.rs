@@ -7,6 +7,7 @@ use crate::disk::DiskError;
 use crate::session::{AddError, Inner, Session};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use swarm_proto::chat::{ChatError, ChatEvent, ChatMessage, ChatStats, MessageId, Person, PublicKey, RequestId, Room};
@@ -36,6 +37,12 @@ pub enum ChatFailure {
     /// No torrent can be made of it.
     #[error(transparent)]
     Metainfo(#[from] MetainfoError),
+    /// What is to be handed over is not any more what it was when it was read.
+    #[error("{} has changed while it was read: offer it again when nobody writes to it", .0.display())]
+    Changed(PathBuf),
+    /// What is to be handed over cannot be served, for this reason.
+    #[error("{0}")]
+    NotServed(String),
     /// The torrent of an offer cannot be added.
     #[error(transparent)]
     Add(Box<AddError>),

@@ -43,7 +43,7 @@ pub(super) struct Hold {
 }
 
 impl Offered {
-    /// Serves what is at this path.
+    /// Serves what is at this path. Whoever is offered it finds it ready: returns when it was looked at.
     pub(super) async fn serve(
         &self,
         session: &Session,
@@ -60,6 +60,11 @@ impl Offered {
                     let torrent = torrent.background();
                     let serving = Arc::new(Served(torrent.clone()));
                     served.insert(info_hash, Arc::downgrade(&serving));
+                    torrent.wait_checked().await;
+                    if !torrent.status().complete {
+                        let changed = || ChatFailure::Changed(path.clone());
+                        return Err(torrent.status().error.map_or_else(changed, ChatFailure::NotServed));
+                    }
                     return Ok(Hold { torrent, _served: Some(serving) });
                 }
                 Err(AddError::Duplicate(_)) => {}
@@ -68,6 +73,7 @@ impl Offered {
             let duplicate = || failed(AddError::Duplicate(info_hash));
             let torrent = session.find(info_hash).ok_or_else(duplicate)?;
             if !torrent.is_ending() {
+                torrent.wait_checked().await;
                 let serving = served.get(&info_hash).and_then(Weak::upgrade);
                 return Ok(Hold { torrent, _served: serving });
             }

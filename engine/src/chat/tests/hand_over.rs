@@ -1,7 +1,7 @@
 //! Files between two people of whom only one can be reached.
 
 use crate::chat::{ChatOptions, make_room};
-use crate::{AddTorrent, ChatEvents, ChatHandle, Listen, Session, SessionConfig};
+use crate::{AddTorrent, ChatEvents, ChatFailure, ChatHandle, Listen, Session, SessionConfig, TorrentEvent};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -25,7 +25,8 @@ fn key(at: u8) -> PublicKey {
 async fn enter(room: &Metainfo, at: u8, peers: &[SocketAddr]) -> Person {
     let folder = TempDir::new().unwrap();
     let listen = Listen::Address(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let session = Session::new(SessionConfig { listen, ..SessionConfig::default() }).unwrap();
+    let state_folder = Some(folder.path().join("state"));
+    let session = Session::new(SessionConfig { listen, state_folder, ..SessionConfig::default() }).unwrap();
     let options = ChatOptions::new(Identity::from_secret([at; 32]), format!("p{at}"));
     let mut add = AddTorrent::room(room.clone(), folder.path().join("room"), options);
     add.peers = peers.iter().map(SocketAddr::to_string).collect();
@@ -83,4 +84,38 @@ async fn who_cannot_be_reached_dials_whom_its_offer_was_accepted_by() {
         _ => None,
     };
     assert_eq!(anna.until(ended).await, (200_000, TransferEnd::Complete));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_offered_is_read_once_and_ready_when_it_is_offered() {
+    let room = Metainfo::parse(make_room("den").unwrap().build(&[]).unwrap()).unwrap();
+    let mut anna = enter(&room, 1, &[]).await;
+    let mut carl = enter(&room, 2, &[anna.session.listen_address()]).await;
+    anna.joined(key(2)).await;
+    let path = anna.folder.path().join("film");
+    fs::write(&path, vec![7; 500_000]).unwrap();
+    anna.chat.offer(key(2), &path).await.unwrap();
+    let info_hash = carl
+        .until(|event| match event {
+            ChatEvent::OfferReceived { offer, .. } => Some(offer.info_hash),
+            _ => None,
+        })
+        .await;
+    let served = anna.session.find(info_hash).unwrap().upgrade().unwrap();
+    assert!(served.status().complete);
+    let mut events = served.events();
+    let mut looks = 0;
+    loop {
+        match events.next().await.unwrap() {
+            TorrentEvent::Checking { total, .. } => {
+                assert_eq!(total, 0, "it was hashed a moment ago");
+                looks += 1;
+            }
+            TorrentEvent::Finished => break,
+            _ => {}
+        }
+    }
+    assert!(looks > 0);
+    let nothing = anna.chat.offer(key(2), anna.folder.path().join("nothing")).await;
+    assert!(matches!(nothing, Err(ChatFailure::Disk(_))), "{nothing:?}");
 }

@@ -24,6 +24,7 @@ mod tests;
 
 use super::error::{DiskError, Operation};
 use super::fault::{self, Deed};
+use super::folder::Stamp;
 use super::storage::Storage;
 use record::{BootId, ENTRY_LENGTH, Entry, JOURNAL_HEADER_LENGTH, JournalHeader, SYNCED, Snapshot};
 use std::collections::HashSet;
@@ -32,12 +33,13 @@ use std::io::{IoSlice, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use swarm_proto::bitfield::Bitfield;
 use swarm_proto::geometry::PieceIndex;
 use swarm_proto::id::InfoHash;
 use swarm_proto::layout::{FileIndex, FileKind, Layout};
+use swarm_proto::metainfo::Metainfo;
 
 pub use policy::CheckpointPolicy;
 
@@ -110,6 +112,26 @@ pub fn default_state_folder() -> Option<PathBuf> {
 /// [`default_state_folder`], or `.swarm` beside the data.
 pub fn state_folder(beside: &Path) -> PathBuf {
     default_state_folder().unwrap_or_else(|| beside.join(".swarm"))
+}
+
+/// Records in this folder that all data at `path` has just been hashed, so that a seed starts at once. `stamps` are those of the
+/// files when they were hashed; nothing is recorded if one is another now.
+///
+/// # Errors
+/// When the data or the record cannot be opened or written; then a seed hashes once more.
+pub fn remember_hashed(
+    state_folder: &Path,
+    path: &Path,
+    metainfo: &Metainfo,
+    stamps: &[Stamp],
+) -> Result<(), DiskError> {
+    let storage = Storage::open_seed(path, metainfo.layout().clone(), Arc::default())?;
+    let regular = storage.layout().files().filter(|(_, file)| file.kind() == FileKind::Regular);
+    let found: Option<Vec<Stamp>> = regular.map(|(index, _)| Some(storage.on_disk(index)?.stamp)).collect();
+    if found.as_deref() != Some(stamps) {
+        return Ok(());
+    }
+    ResumeStore::open(state_folder, metainfo.info_hash(), &storage)?.record_complete(&storage)
 }
 
 impl ResumeStore {

@@ -348,3 +348,36 @@ fn the_same_files_accepted_again_take_the_place_of_those_before() {
     bench.run(1);
     assert_eq!(ends(&bench, 0).last(), Some(&(TransferEnd::Complete, TOTAL)));
 }
+
+/// Seconds from the acceptance until the metainfo of so many pieces is there.
+fn described_after(bench: &mut Bench, to: usize, pieces: usize) -> u64 {
+    let (offer, metainfo) = torrent("film.mkv", pieces);
+    let id = bench.rooms[0].offer(bench.now, key(to), offer, metainfo).expect("an offer");
+    bench.run(5);
+    bench.forget_events();
+    bench.rooms[to].accept(bench.now, id).expect("accepted");
+    for seconds in 1..=1_200 {
+        bench.run(1);
+        if count(bench, to, |event| matches!(event, ChatEvent::OfferReady { .. })) == 1 {
+            return seconds;
+        }
+        assert_eq!(count(bench, to, |event| matches!(event, ChatEvent::OfferExpired { .. })), 0, "{seconds}");
+    }
+    panic!("it never comes");
+}
+
+#[test]
+fn the_longest_metainfo_goes_through_others_hands_and_through_a_tracker() {
+    let longest = limits::CHAT_METAINFO_LENGTH / 20 - 20;
+    let direct = described_after(&mut Bench::line(4), 3, longest);
+    assert!(direct <= 10, "{direct} s");
+    let over_tracker = |pieces| {
+        let mut bench = Bench::new(2);
+        bench.announce(&[0, 1]);
+        bench.run(60);
+        described_after(&mut bench, 1, pieces)
+    };
+    // As many pieces as are aimed at; and as many as there can be.
+    let (usual, longest) = (over_tracker(2_000), over_tracker(longest));
+    assert!(usual <= 10 && longest <= 60, "{usual} s, {longest} s");
+}
