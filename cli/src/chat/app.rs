@@ -315,7 +315,10 @@ impl App {
                 self.note(Kind::Notice, &format!("{text}{end}"));
             }
             Outcome::Closed { id, text } => {
-                self.requests.close(id);
+                // A transfer has an end of its own, which needs its number.
+                if !self.requests.get(id).is_some_and(|request| request.kind.is_transfer()) {
+                    self.requests.close(id);
+                }
                 self.note(Kind::Notice, &text);
             }
             Outcome::Told { id, number, text } => self.told(id, number, &text),
@@ -328,6 +331,7 @@ impl App {
         let early = self.early.iter().position(|(call, early, _)| (*call, *early) == (id, number));
         let state = early.map_or(DeliveryState::Sent, |at| self.early.remove(at).2);
         self.pane.push(self.now_ms, Kind::FromMe, &name, text, About::Direct(id, number, state));
+        self.tell_fate(&name, text.lines().next().unwrap_or_default(), state);
     }
 
     fn person(&self, key: PublicKey) -> Person {

@@ -189,6 +189,11 @@ impl App {
             return;
         };
         let (name, text) = (line.who.clone(), line.text.first().cloned().unwrap_or_default());
+        self.tell_fate(&name, &text, state);
+    }
+
+    /// What has become of a text in a call.
+    pub(super) fn tell_fate(&mut self, name: &str, text: &str, state: DeliveryState) {
         match state {
             DeliveryState::Failed => {
                 self.note(Kind::Failure, &format!("{name} does not answer, and may never have got: {text}"));
@@ -210,8 +215,9 @@ impl App {
 
     fn offer_taken(&mut self, id: RequestId, with: &Person) {
         // It may come before we know that our offer is on its way.
-        let number = self.requests.open(id, with, requests::Kind::WeSend, "the files");
-        let files = self.requests.get(id).map_or("", |request| &request.files).to_owned();
+        let known = self.requests.get(id).map(|request| request.files.clone());
+        let files = known.unwrap_or_else(|| "the files".to_owned());
+        let number = self.requests.open(id, with, requests::Kind::WeSend, &files);
         self.note(Kind::Notice, &format!("{} takes {files} (/hangup {number} takes it back)", with.name));
     }
 

@@ -1,6 +1,7 @@
 //! Calls and offers that are open: what can be answered, and what can be ended. An answer always names one of them.
 
 use super::command::Which;
+use std::collections::VecDeque;
 use swarm_proto::chat::{Person, PublicKey, RequestId};
 
 /// Requests that are kept. The room keeps fewer.
@@ -25,6 +26,13 @@ pub(crate) enum Kind {
     WeFetch,
 }
 
+impl Kind {
+    /// Files that were accepted.
+    pub(crate) fn is_transfer(self) -> bool {
+        matches!(self, Self::WeSend | Self::WeFetch)
+    }
+}
+
 /// A call or an offer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Request {
@@ -42,6 +50,8 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: Vec<Request>,
+    /// What was over before we were told that it is open.
+    gone: VecDeque<RequestId>,
     last: u32,
 }
 
@@ -49,6 +59,9 @@ impl Requests {
     /// A request is open, or has become something else; returns its number.
     pub(crate) fn open(&mut self, id: RequestId, with: &Person, kind: Kind, files: &str) -> u32 {
         if let Some(request) = self.open.iter_mut().find(|request| request.id == id) {
+            if !files.is_empty() {
+                files.clone_into(&mut request.files);
+            }
             // What we are told last of a call that stands already, or of an offer that was accepted, is not that it was
             // asked for.
             if !matches!((request.kind, kind), (Kind::Talk, Kind::WeCall) | (Kind::WeSend, Kind::WeOffer)) {
@@ -57,6 +70,9 @@ impl Requests {
             return request.number;
         }
         self.last += 1;
+        if self.gone.contains(&id) {
+            return self.last;
+        }
         if self.open.len() == OPEN {
             self.open.remove(0);
         }
@@ -74,7 +90,13 @@ impl Requests {
 
     /// A request is over.
     pub(crate) fn close(&mut self, id: RequestId) -> Option<Request> {
-        let at = self.open.iter().position(|request| request.id == id)?;
+        let Some(at) = self.open.iter().position(|request| request.id == id) else {
+            self.gone.push_back(id);
+            if self.gone.len() > OPEN {
+                self.gone.pop_front();
+            }
+            return None;
+        };
         Some(self.open.remove(at))
     }
 
@@ -173,6 +195,20 @@ mod tests {
         requests.close(first);
         assert_eq!(requests.open(third, &anna, Kind::CallsUs, ""), 3, "no number comes twice");
         assert!(requests.to_answer(&Which::Number(1), &[third]).is_err());
+    }
+
+    #[test]
+    fn what_is_over_before_it_was_known_to_be_open_is_not_open() {
+        let (anna, mut requests, id) = (person("anna", 1), Requests::default(), RequestId([1; 16]));
+        assert!(requests.close(id).is_none());
+        assert_eq!(requests.open(id, &anna, Kind::WeOffer, "film"), 1);
+        assert!(requests.all().is_empty());
+        // Accepted before that: the name of the files comes later.
+        let id = RequestId([2; 16]);
+        requests.open(id, &anna, Kind::WeSend, "the files");
+        requests.open(id, &anna, Kind::WeOffer, "film");
+        let request = requests.get(id).unwrap();
+        assert_eq!((request.kind, request.files.as_str(), request.number), (Kind::WeSend, "film", 2));
     }
 
     #[test]

@@ -325,6 +325,17 @@ fn plain_lines_come_once_and_are_safe() {
     assert_eq!(table.app.line("/quit"), [Action::Quit]);
 }
 
+#[test]
+fn what_was_delivered_before_it_was_known_to_be_on_its_way_is_told_too() {
+    let mut table = Table::new(80, 24);
+    table.app.tells_fates = true;
+    let id = RequestId([5; 16]);
+    table.app.take(ChatEvent::CallEstablished { id, with: person("bo", 3) });
+    table.app.take(ChatEvent::DirectState { id, number: 0, state: DeliveryState::Delivered });
+    table.app.settle(Outcome::Told { id, number: 0, text: "a secret".to_owned() });
+    assert!(table.last_line().ends_with("delivered to bo: a secret"), "{}", table.last_line());
+}
+
 fn transfer(ours: bool, have_bytes: u64) -> Transfer {
     let (id, name) = (RequestId([4; 16]), "lake.zip".to_owned());
     Transfer { id, with: person("bo", 3), ours, name, have_bytes, total_bytes: 1_000_000 }
