@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use swarm_proto::announce::http::{announce_url, parse_reply};
 use swarm_proto::announce::udp::{Family, Reply, TransactionId, announce_request, connect_request};
-use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply};
+use swarm_proto::announce::{Announce, AnnounceReply};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
     Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, TrackerMessage, decode,
@@ -64,18 +64,7 @@ impl Drop for Tracker {
 }
 
 fn announce(port: u16) -> Announce {
-    Announce {
-        info_hash: InfoHash([7; 20]),
-        peer_id: PeerId([port.to_be_bytes()[1]; 20]),
-        port,
-        uploaded: 0,
-        downloaded: 0,
-        left: 1,
-        event: AnnounceEvent::Started,
-        num_want: None,
-        key: 0,
-        tracker_id: None,
-    }
+    Announce::new(InfoHash([7; 20]), PeerId([port.to_be_bytes()[1]; 20]), port, 1)
 }
 
 fn ports(reply: &AnnounceReply) -> Vec<u16> {

@@ -88,18 +88,7 @@ impl Peer {
     }
 
     async fn announce(&self, url: &str, left: u64, event: AnnounceEvent) -> Result<AnnounceReply, TrackerError> {
-        let announce = Announce {
-            info_hash: TORRENT,
-            peer_id: self.peer_id(),
-            port: self.port,
-            uploaded: 0,
-            downloaded: 0,
-            left,
-            event,
-            num_want: None,
-            key: 1,
-            tracker_id: None,
-        };
+        let announce = Announce { event, key: 1, ..Announce::new(TORRENT, self.peer_id(), self.port, left) };
         let job = AnnounceJob { id: 1, url: url.into(), announce, timeout: PATIENCE };
         self.trackers.announce(&job, &self.sender).await
     }

@@ -107,18 +107,7 @@ impl Client {
 }
 
 fn announce(n: u8, left: u64) -> Announce {
-    Announce {
-        info_hash: InfoHash([7; 20]),
-        peer_id: PeerId([n; 20]),
-        port: 6_000 + u16::from(n),
-        uploaded: 0,
-        downloaded: 0,
-        left,
-        event: AnnounceEvent::Started,
-        num_want: None,
-        key: 0,
-        tracker_id: None,
-    }
+    Announce::new(InfoHash([7; 20]), PeerId([n; 20]), 6_000 + u16::from(n), left)
 }
 
 fn told(reply: &AnnounceReply) -> Vec<String> {

@@ -152,24 +152,12 @@ impl std::fmt::Debug for Named {
 mod tests {
     use super::*;
     use crate::web::tests::{ok, redirect, server};
-    use swarm_proto::announce::AnnounceEvent;
     use swarm_proto::id::PeerId;
 
     const SOON: Duration = Duration::from_secs(10);
 
     fn announce() -> Announce {
-        Announce {
-            info_hash: InfoHash([0xf0; 20]),
-            peer_id: PeerId([1; 20]),
-            port: 6881,
-            uploaded: 0,
-            downloaded: 0,
-            left: 5,
-            event: AnnounceEvent::Started,
-            num_want: Some(50),
-            key: 1,
-            tracker_id: None,
-        }
+        Announce { num_want: Some(50), key: 1, ..Announce::new(InfoHash([0xf0; 20]), PeerId([1; 20]), 6881, 5) }
     }
 
     async fn ask(answer: Vec<u8>) -> Result<AnnounceReply, TrackerError> {

@@ -56,6 +56,15 @@ pub struct Announce {
     pub tracker_id: Option<Vec<u8>>,
 }
 
+impl Announce {
+    /// The first announce of a peer: nothing was sent or received yet, and how many peers it is told of is left to the tracker.
+    pub fn new(info_hash: InfoHash, peer_id: PeerId, port: u16, left: u64) -> Self {
+        let (uploaded, downloaded, event) = (0, 0, AnnounceEvent::Started);
+        let (num_want, key, tracker_id) = (None, 0, None);
+        Self { info_hash, peer_id, port, uploaded, downloaded, left, event, num_want, key, tracker_id }
+    }
+}
+
 /// An address at which a peer takes connections.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct PeerAddress {

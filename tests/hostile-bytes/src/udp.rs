@@ -145,18 +145,7 @@ impl Talk {
             return;
         }
         let hash = InfoHash([input.byte(); 20]);
-        let announce = Announce {
-            info_hash: hash,
-            peer_id: PeerId([1; 20]),
-            port: 1,
-            uploaded: 0,
-            downloaded: 0,
-            left: 0,
-            event: AnnounceEvent::Regular,
-            num_want: None,
-            key: 0,
-            tracker_id: None,
-        };
+        let announce = Announce { event: AnnounceEvent::Regular, ..Announce::new(hash, PeerId([1; 20]), 1, 0) };
         let scrape = input.flag();
         let subject = if scrape {
             Subject::Scrape(vec![hash; input.below(80)])

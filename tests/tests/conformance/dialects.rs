@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swarm_proto::announce::http::{announce_url, parse_reply};
 use swarm_proto::announce::udp::{ConnectionId, Family, Reply, TransactionId, announce_request, connect_request};
-use swarm_proto::announce::{Announce, AnnounceEvent, AnnounceReply, TrackerError};
+use swarm_proto::announce::{Announce, AnnounceReply, TrackerError};
 use swarm_proto::id::{InfoHash, PeerId};
 use swarm_proto::native::{
     Decoded, Online, PeerMessage, Request, RequestId, Response, Sender, Serve, TrackerMessage, decode,
@@ -44,18 +44,7 @@ pub(crate) struct Found {
 pub(crate) fn announce(n: u16, left: u64) -> Announce {
     let mut peer_id = [b'-'; 20];
     peer_id[..2].copy_from_slice(&n.to_be_bytes());
-    Announce {
-        info_hash: InfoHash([0x2b; 20]),
-        peer_id: PeerId(peer_id),
-        port: n,
-        uploaded: 0,
-        downloaded: 0,
-        left,
-        event: AnnounceEvent::Started,
-        num_want: None,
-        key: 0,
-        tracker_id: None,
-    }
+    Announce::new(InfoHash([0x2b; 20]), PeerId(peer_id), n, left)
 }
 
 /// Path and query of an announce over HTTP.

@@ -83,18 +83,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn announce(n: u8, left: u64) -> Announce {
-    Announce {
-        info_hash: InfoHash([1; 20]),
-        peer_id: PeerId([n; 20]),
-        port: 6881,
-        uploaded: 0,
-        downloaded: 0,
-        left,
-        event: AnnounceEvent::Started,
-        num_want: None,
-        key: 0,
-        tracker_id: None,
-    }
+    Announce::new(InfoHash([1; 20]), PeerId([n; 20]), 6881, left)
 }
 
 fn told(reply: &AnnounceReply) -> Vec<String> {

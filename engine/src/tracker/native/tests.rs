@@ -48,18 +48,7 @@ impl Fake {
     }
 
     fn job(&self, n: u8, event: AnnounceEvent) -> AnnounceJob {
-        let announce = Announce {
-            info_hash: InfoHash([n; 20]),
-            peer_id: PeerId([1; 20]),
-            port: 6881,
-            uploaded: 0,
-            downloaded: 0,
-            left: 5,
-            event,
-            num_want: None,
-            key: 0,
-            tracker_id: None,
-        };
+        let announce = Announce { event, ..Announce::new(InfoHash([n; 20]), PeerId([1; 20]), 6881, 5) };
         AnnounceJob { id: 1, url: self.url.clone(), announce, timeout: PATIENCE }
     }
 }

@@ -10,18 +10,7 @@ const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 
 fn announce(event: AnnounceEvent) -> Announce {
-    Announce {
-        info_hash: InfoHash([0xf0; 20]),
-        peer_id: PeerId([1; 20]),
-        port: 6881,
-        uploaded: 0,
-        downloaded: 0,
-        left: 5,
-        event,
-        num_want: Some(50),
-        key: 1,
-        tracker_id: None,
-    }
+    Announce { event, num_want: Some(50), key: 1, ..Announce::new(InfoHash([0xf0; 20]), PeerId([1; 20]), 6881, 5) }
 }
 
 fn seconds(seconds: u64) -> Duration {

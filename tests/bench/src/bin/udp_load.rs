@@ -200,16 +200,9 @@ impl Load {
                 info_hash[..4].copy_from_slice(&hash.to_be_bytes());
                 peer_id[..4].copy_from_slice(&port.to_be_bytes());
                 let announce = Announce {
-                    info_hash: InfoHash(info_hash),
-                    peer_id: PeerId(peer_id),
-                    port: 1_024 + port as u16,
-                    uploaded: 0,
-                    downloaded: 0,
-                    left: u64::from(port % 4),
                     event: AnnounceEvent::Regular,
                     num_want: Some(self.options.want),
-                    key: 0,
-                    tracker_id: None,
+                    ..Announce::new(InfoHash(info_hash), PeerId(peer_id), 1_024 + port as u16, u64::from(port % 4))
                 };
                 announce_request(connection, transaction, &announce, "")
             }

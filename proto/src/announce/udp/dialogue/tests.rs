@@ -1,5 +1,4 @@
 use super::*;
-use crate::announce::AnnounceEvent;
 use crate::announce::udp::{Query, Request};
 use crate::id::PeerId;
 use proptest::prelude::*;
@@ -12,18 +11,8 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn announce(n: u8) -> Subject {
-    let announce = Announce {
-        info_hash: InfoHash([n; 20]),
-        peer_id: PeerId([1; 20]),
-        port: 6881,
-        uploaded: 0,
-        downloaded: 0,
-        left: 5,
-        event: AnnounceEvent::Started,
-        num_want: Some(50),
-        key: 7,
-        tracker_id: None,
-    };
+    let announce =
+        Announce { num_want: Some(50), key: 7, ..Announce::new(InfoHash([n; 20]), PeerId([1; 20]), 6881, 5) };
     Subject::Announce { announce, url_data: "/announce".into() }
 }
 
