@@ -363,3 +363,17 @@ fn times_are_those_of_the_reader_and_a_lonely_room_says_how_others_come() {
     let found = hello("UTC0", "--tracker http://127.0.0.1:9/announce");
     assert!(!found.iter().any(|line| line.contains("others come with")), "{found:?}");
 }
+
+#[test]
+fn whoever_shares_and_talks_says_how_others_come_to_talk() {
+    let place = Place::new();
+    place.write("film", b"content");
+    let mut command = place.swarm("share film --chat --plain --listen 127.0.0.1:0");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"/quit\n").unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+    let hint = said.lines().find_map(|line| line.split_once("others come with: ")).expect("how others come").1;
+    assert!(hint.starts_with("swarm fetch http://127.0.0.1:") && hint.ends_with("/film.meta --chat"), "{hint}");
+}

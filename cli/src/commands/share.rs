@@ -69,7 +69,8 @@ async fn share(arguments: &ShareArguments, screen: Screen, stop: &mut Stop) -> R
         Telling::Json => party.tell(Some(0), What::Shared { command: &command, url: &url })?,
         Telling::Text | Telling::Nothing => screen.suspend(|| output::result(&command))?,
     }
-    chat::run_beside(party, Path::new("."), &arguments.chat, (&arguments.transfer, Some(&command)), stop).await
+    let hint = format!("{command} --chat");
+    chat::run_beside(party, Path::new("."), &arguments.chat, (&arguments.transfer, Some(&hint)), stop).await
 }
 
 /// Opens the ports of the trackers, on the address that the seed listens on.
