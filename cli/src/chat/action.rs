@@ -57,7 +57,12 @@ pub(crate) struct TransferView {
 impl TransferView {
     /// How much of it is there: 0 to 100.
     pub(crate) fn percent(&self) -> u64 {
-        let (have, total) = (u128::from(self.have_bytes), u128::from(self.total_bytes.max(1)));
-        if self.total_bytes == 0 { 100 } else { u64::try_from(have * 100 / total).unwrap_or(100).min(100) }
+        percent(self.have_bytes, self.total_bytes)
     }
+}
+
+/// How much of something is there, 0 to 100; all of it if it is nothing.
+pub(crate) fn percent(have_bytes: u64, total_bytes: u64) -> u64 {
+    let (have, total) = (u128::from(have_bytes), u128::from(total_bytes.max(1)));
+    if total_bytes == 0 { 100 } else { u64::try_from(have * 100 / total).unwrap_or(100).min(100) }
 }

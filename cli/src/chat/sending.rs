@@ -1,6 +1,6 @@
 //! Files that others fetch from us, as the user sees them on their way: what each has of them, and how fast it comes.
 
-use super::action::TransferView;
+use super::action::{TransferView, percent};
 use super::app::App;
 use super::pane::Kind;
 use crate::render::text::rate;
@@ -67,7 +67,7 @@ impl App {
             },
         };
         sending.moves(now_ms, transfer, state);
-        let quarters = TransferView::percent(&sending.view()) / 25;
+        let quarters = percent(sending.have_bytes, sending.total_bytes) / 25;
         // All of it is the end, which is told anyway.
         if self.tells_fates && (sending.quarters + 1..4).contains(&quarters) {
             let text = format!("{} has {} % of {}", transfer.with.name, quarters * 25, transfer.name);
@@ -108,7 +108,7 @@ impl App {
         self.sendings.retain(|sending| sending.id != transfer.id);
         let Transfer { with, name: files, .. } = transfer;
         let name = &with.name;
-        let percent = percent(transfer);
+        let percent = percent(transfer.have_bytes, transfer.total_bytes);
         let gone = if with.here { "broke off" } else { "has left" };
         let (kind, text) = match (transfer.ours, end) {
             (true, TransferEnd::Complete) => (Kind::Notice, format!("{name} has all of {files}")),
@@ -131,12 +131,6 @@ impl App {
         };
         self.note(kind, &text);
     }
-}
-
-/// How much whoever fetches has, 0 to 100.
-fn percent(transfer: &Transfer) -> u64 {
-    let Transfer { have_bytes, total_bytes, .. } = *transfer;
-    TransferView { name: String::new(), have_bytes, total_bytes, remark: String::new() }.percent()
 }
 
 fn kept(files: &str, percent: u64, what: &str) -> String {

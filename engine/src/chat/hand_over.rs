@@ -2,20 +2,17 @@
 
 use super::describe::{Described, describe};
 use super::handle::{ChatFailure, ChatHandle};
+use super::offered::ENDING;
 use super::task::address_of;
 use super::transfers::{Fetch, reachable};
 use crate::Torrent;
 use crate::session::{AddError, AddTorrent};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use swarm_proto::chat::{ChatError, ChatEvent, Offer, PublicKey, Reach, RequestId};
 use swarm_proto::metainfo::Metainfo;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-/// How long a torrent that is about to end may take.
-const ENDING: Duration = Duration::from_secs(20);
 
 impl ChatHandle {
     /// Offers a file or folder to somebody. It is hashed first, and served by this session from then on until no offer

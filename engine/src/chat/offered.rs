@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// How long something that is about to end may take.
-const ENDING: Duration = Duration::from_secs(20);
+pub(super) const ENDING: Duration = Duration::from_secs(20);
 
 /// All of a session.
 #[derive(Default)]
