@@ -6,6 +6,12 @@
 //! round trip: as long as the peer can send faster, the window doubles each round trip, and once it cannot, the window
 //! stands still. The margin keeps the peer's queue from running dry between two of our wake-ups; it is a time for slow
 //! peers and an amount for fast ones, so that neither the end game waits for long queues nor the buffers fill.
+//!
+//! The delay is the shortest response time, or the longest pause of late if that is longer. A pause is time in which the
+//! peer had requests of ours and sent nothing. Some peers look for new requests only every so often once they have served
+//! all that they had (transmission 3.00 every 500 ms): a request that comes just before they look is answered at once, so
+//! the response time tells nothing of the pauses, and windows made for it let the peer run dry again and again, with half as
+//! many blocks each time.
 
 use crate::geometry::BLOCK_LENGTH;
 use std::time::{Duration, Instant};
@@ -31,6 +37,11 @@ const ROUND_AT_LEAST: Duration = Duration::from_millis(10);
 /// ...and over no more than this, if the peer's queue is longer.
 const ROUND_AT_MOST: Duration = Duration::from_millis(500);
 
+/// Pauses are remembered for once to twice this time: they end as soon as the window covers them.
+const PAUSES_FOR: Duration = Duration::from_secs(10);
+/// Longer pauses count as this: a window of twice this time can still grow at a peer that looks for requests once a second.
+const PAUSE_AT_MOST: Duration = Duration::from_millis(500);
+
 /// How long to wait for the first block of all.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The shortest wait: peers serve one after the other, and a request that is made anew while the old one waits for its turn
@@ -51,6 +62,7 @@ pub struct RequestWindow {
     rate: Option<u64>,
     round: Option<Round>,
     response: Option<Response>,
+    pauses: Option<Pauses>,
     /// Time-outs since the last block; each doubles the wait (RFC 6298, section 5.5).
     timeouts: u32,
     /// When the last of them was counted.
@@ -76,6 +88,14 @@ struct Response {
     least: Duration,
 }
 
+/// The longest pauses of two spans of time, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Pauses {
+    since: Instant,
+    longest: Duration,
+    longest_before: Duration,
+}
+
 impl RequestWindow {
     /// A peer that takes so many requests (`reqq` of BEP 10).
     pub fn new(reqq: usize) -> Self {
@@ -86,6 +106,7 @@ impl RequestWindow {
             rate: None,
             round: None,
             response: None,
+            pauses: None,
             timeouts: 0,
             last_timeout: None,
             owes_since: None,
@@ -94,9 +115,10 @@ impl RequestWindow {
         window
     }
 
-    /// The peer takes so many requests (`reqq` of BEP 10); at least one is assumed.
+    /// The peer takes so many requests (`reqq` of BEP 10); at least one is assumed. One fewer is sent: transmission 3.00 refuses the
+    /// last, and says so only 10 s later.
     pub fn set_reqq(&mut self, reqq: usize) {
-        self.most = reqq.clamp(1, MOST_WINDOW);
+        self.most = reqq.saturating_sub(1).clamp(1, MOST_WINDOW);
         self.window = self.window.min(self.most);
     }
 
@@ -112,6 +134,8 @@ impl RequestWindow {
     pub fn on_block(&mut self, now: Instant, length_bytes: u32, waited: Duration) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.timeouts = 0;
+        let pause = self.owes_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.pauses = Some(self.pauses.map_or_else(|| Pauses::new(now), |pauses| pauses.next(now, pause)));
         self.owes_since = (self.in_flight > 0).then_some(now);
         self.response = Some(self.response.map_or_else(|| Response::first(waited), |response| response.next(waited)));
         self.measure(now, length_bytes, waited);
@@ -203,7 +227,10 @@ impl RequestWindow {
             return if waits { LEAST_WINDOW } else { MOST_WINDOW };
         };
         let margin = bytes_in(MARGIN, rate).min(MARGIN_BYTES).max(bytes_in(MARGIN_AT_LEAST, rate));
-        let bytes = bytes_in(2 * response.least, rate).saturating_add(margin);
+        // One block after the other is no pause, however slowly they come.
+        let pause = self.pauses.map_or(Duration::ZERO, |pauses| pauses.longest());
+        let pause = pause.saturating_sub(time_for(BLOCK_LENGTH.into(), rate)).min(PAUSE_AT_MOST);
+        let bytes = bytes_in(2 * response.least.max(pause), rate).saturating_add(margin);
         usize::try_from(bytes.div_ceil(u64::from(BLOCK_LENGTH))).unwrap_or(MOST_WINDOW)
     }
 }
@@ -217,6 +244,23 @@ impl Response {
     fn next(self, waited: Duration) -> Self {
         let deviation = self.deviation * 3 / 4 + self.mean.abs_diff(waited) / 4;
         Self { mean: self.mean * 7 / 8 + waited / 8, deviation, least: self.least.min(waited) }
+    }
+}
+
+impl Pauses {
+    fn new(now: Instant) -> Self {
+        Self { since: now, longest: Duration::ZERO, longest_before: Duration::ZERO }
+    }
+
+    fn next(self, now: Instant, pause: Duration) -> Self {
+        if now.saturating_duration_since(self.since) < PAUSES_FOR {
+            return Self { longest: self.longest.max(pause), ..self };
+        }
+        Self { since: now, longest: pause, longest_before: self.longest }
+    }
+
+    fn longest(self) -> Duration {
+        self.longest.max(self.longest_before)
     }
 }
 
@@ -322,6 +366,51 @@ mod tests {
         }
     }
 
+    /// A peer that hands what it was asked for to its socket, as long as that takes more and more was asked for; otherwise it
+    /// looks again only every so often. Fraction of the rate that is used in the second half of a minute.
+    fn use_of_a_peer_that_looks(every: Duration, rate: u64) -> f64 {
+        const SOCKET: usize = 64;
+        let start = Instant::now();
+        let (mut now, mut looks_at, mut bytes) = (start, start, 0);
+        let (mut asked, mut sending, mut busy) = (VecDeque::new(), VecDeque::new(), true);
+        let mut window = RequestWindow::new(2_000);
+        while now < start + seconds(60) {
+            while window.in_flight() < window.target() {
+                window.on_request(now);
+                asked.push_back(now);
+            }
+            if sending.is_empty() {
+                // The very first request comes just before the peer looks.
+                now = looks_at.max(now);
+            }
+            busy |= looks_at <= now;
+            while looks_at <= now {
+                looks_at += every;
+            }
+            while busy && sending.len() < SOCKET {
+                match asked.pop_front() {
+                    Some(at) => sending.push_back(at),
+                    None => busy = false,
+                }
+            }
+            if let Some(at) = sending.pop_front() {
+                now += time_for(BLOCK_LENGTH.into(), rate);
+                window.on_block(now, BLOCK_LENGTH, now - at);
+                bytes += if now > start + seconds(30) { u64::from(BLOCK_LENGTH) } else { 0 };
+            }
+        }
+        bytes as f64 / (30 * rate) as f64
+    }
+
+    #[test]
+    fn peers_that_rarely_look_for_requests_are_kept_busy() {
+        for (every, rate) in [(500, 200_000), (500, 2_000_000), (500, 20_000_000), (1_000, 500_000), (100, 100_000_000)]
+        {
+            let used = use_of_a_peer_that_looks(Duration::from_millis(every), rate);
+            assert!(used > 0.85, "{used} of {rate} bytes/s from a peer that looks every {every} ms");
+        }
+    }
+
     #[test]
     fn slow_peers_get_short_queues() {
         for (rate, most) in [(5_000, 7), (20_000, 3), (60_000, 3), (200_000, 3), (1_000_000, 3)] {
@@ -374,7 +463,7 @@ mod tests {
         let mut now = Instant::now();
         let mut window = RequestWindow::new(5);
         Link::new(1 << 30, TICK, TICK, now).run(&mut window, &mut now, seconds(1));
-        assert_eq!(window.target(), 5);
+        assert_eq!(window.target(), 4);
         assert_eq!(RequestWindow::new(0).target(), 1);
         assert_eq!(RequestWindow::new(250).target(), FIRST_WINDOW);
     }
