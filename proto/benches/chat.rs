@@ -6,7 +6,7 @@ use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::time::{Duration, Instant};
-use swarm_proto::chat::{Identity, Room, RoomConfig, craft};
+use swarm_proto::chat::{Identity, MessageId, Room, RoomConfig, craft};
 use swarm_proto::id::{InfoHash, PeerKey};
 
 fn main() {
@@ -34,10 +34,14 @@ fn room(now: Instant) -> Room {
     room
 }
 
-/// A room that has heard these, hears those.
+/// A room that has heard these, hears those, and is asked each time when it is to be called again, as a shell does.
 fn hears(bencher: Bencher, before: &[Bytes], then: &[Bytes]) {
+    hears_later(bencher, Duration::from_secs(60), before, then);
+}
+
+fn hears_later(bencher: Bencher, after: Duration, before: &[Bytes], then: &[Bytes]) {
     let now = Instant::now();
-    let later = now + Duration::from_secs(60);
+    let later = now + after;
     bencher
         .counter(ItemsCount::new(then.len()))
         .with_inputs(|| {
@@ -46,7 +50,10 @@ fn hears(bencher: Bencher, before: &[Bytes], then: &[Bytes]) {
             room
         })
         .bench_local_refs(|room| {
-            then.iter().for_each(|payload| room.handle_payload(later, PeerKey(1), black_box(payload)));
+            for payload in then {
+                room.handle_payload(later, PeerKey(1), black_box(payload));
+                black_box(room.poll_timeout());
+            }
         });
 }
 
@@ -71,4 +78,40 @@ fn of_somebody_muted(bencher: Bencher) {
 fn of_one_stranger_too_many(bencher: Bencher) {
     let crowd: Vec<Bytes> = (1..700).map(|at| said(at, 1)).collect();
     hears(bencher, &crowd, &(0..MESSAGES).map(|at| said(10_000 + at, 1)).collect::<Vec<_>>());
+}
+
+/// 64 ids each, of messages that nobody has.
+fn words(from: u32, frames: u32) -> Vec<Bytes> {
+    let id = |at: u32| {
+        let mut id = [at.to_be_bytes()[3]; 16];
+        id[1..5].copy_from_slice(&at.to_be_bytes());
+        MessageId(id)
+    };
+    (from..from + frames).map(|frame| craft::know((0..64).map(|at| id(frame * 64 + at)).collect())).collect()
+}
+
+/// A payload is 64 ids here.
+#[divan::bench]
+fn ids_that_nobody_has(bencher: Bencher) {
+    hears_later(bencher, Duration::from_millis(100), &words(0, 16), &words(16, MESSAGES));
+}
+
+/// Messages that wait for what nobody has, and news meanwhile.
+#[divan::bench]
+fn news_while_others_wait(bencher: Bencher) {
+    let never =
+        |of: u32| (0..48).map(|at| MessageId([of as u8, at, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4])).collect();
+    let waiting = |at: u32| {
+        let head = craft::Head { room: ROOM, sequence: u64::from(at) + 1, time_ms: 0 };
+        let parents: Vec<MessageId> = never(at);
+        craft::push(9, craft::say(&head, &puppet(1_000 + at % 40), &parents, "n", "x").1)
+    };
+    let before: Vec<Bytes> = (0..256).map(waiting).collect();
+    let later = Duration::from_secs(8);
+    hears_later(
+        bencher,
+        later,
+        &before,
+        &(0..MESSAGES).map(|at| said(1 + at % 50, u64::from(at) + 1)).collect::<Vec<_>>(),
+    );
 }

@@ -316,7 +316,7 @@ impl Room {
     pub(super) fn ask_for_wanted(&mut self, now: Instant) {
         let keys: Vec<PeerKey> = self.neighbours.keys().copied().collect();
         let mut asks: BTreeMap<PeerKey, Vec<MessageId>> = BTreeMap::new();
-        let (due, hopeless) = self.waiting.take_due(now, &keys, &mut self.random);
+        let (due, hopeless) = self.waiting.wanted.take_due(now, &keys, &mut self.random);
         for (id, neighbour) in due {
             asks.entry(neighbour).or_default().push(id);
         }

@@ -26,7 +26,9 @@ mod names;
 mod neighbour;
 mod noise;
 mod order;
+mod pairs;
 mod payload;
+mod pending;
 mod people;
 mod presence;
 mod relay;
@@ -36,6 +38,7 @@ mod sync;
 mod tests;
 mod text;
 mod transfers;
+mod wanted;
 
 pub use contract::*;
 pub use identity::{Identity, PublicKey};
@@ -177,7 +180,7 @@ impl Room {
     pub fn handle_closed(&mut self, now: Instant, neighbour: PeerKey) {
         self.neighbours.remove(&neighbour);
         self.people.neighbour_left(neighbour);
-        self.waiting.neighbour_left(neighbour);
+        self.waiting.wanted.neighbour_left(neighbour);
         self.sync_ended(now, neighbour);
         self.direct_left(now, neighbour);
     }
@@ -229,7 +232,8 @@ impl Room {
             return None;
         }
         let fixed = [Some(self.timers.refresh), Some(self.timers.sweep), Some(self.timers.gossip), self.timers.tell];
-        let others = [self.sync.deadline(), self.waiting.next_ask(), self.calls.next_due(), self.relay.next_due()];
+        let others =
+            [self.sync.deadline(), self.waiting.wanted.next_ask(), self.calls.next_due(), self.relay.next_due()];
         fixed.into_iter().chain(others).chain([self.names.next_due()]).flatten().min()
     }
 

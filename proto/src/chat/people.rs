@@ -10,7 +10,7 @@ use super::text::folded;
 use crate::id::PeerKey;
 use crate::limits;
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Messages to the room: what a fast talker says, to which we hold ourselves, and a third more for what comes late and at
@@ -107,6 +107,8 @@ pub(super) enum NameNews {
 /// Everybody.
 pub(super) struct People {
     authors: BTreeMap<PublicKey, Author>,
+    /// Whose presences have these ids.
+    presences: HashMap<MessageId, PublicKey>,
     book: BTreeMap<PublicKey, BookEntry>,
     names: BTreeMap<String, PublicKey>,
     /// Pins of earlier runs that nobody confirmed, the oldest first.
@@ -131,6 +133,7 @@ impl People {
     pub(super) fn new(own: PublicKey, book: Vec<BookEntry>) -> Self {
         let mut people = Self {
             authors: BTreeMap::new(),
+            presences: HashMap::new(),
             book: BTreeMap::new(),
             names: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
@@ -161,6 +164,18 @@ impl People {
         self.authors.iter()
     }
 
+    /// The newest presence of somebody.
+    pub(super) fn note_presence(&mut self, key: &PublicKey, presence: Presence) {
+        let Some(author) = self.authors.get_mut(key) else { return };
+        self.presences.insert(presence.id, *key);
+        author.presence.replace(presence).and_then(|old| self.presences.remove(&old.id));
+    }
+
+    /// The presence with this id, if it is the newest of somebody.
+    pub(super) fn presence(&self, id: &MessageId) -> Option<&Presence> {
+        self.authors.get(self.presences.get(id)?)?.presence.as_ref()
+    }
+
     pub(super) fn is_blocked(&self, key: &PublicKey) -> bool {
         self.book.get(key).is_some_and(|entry| entry.trust == Pinned::Blocked)
     }
@@ -173,6 +188,7 @@ impl People {
         if self.authors.len() >= limits::CHAT_PEOPLE {
             let Some(forgotten) = self.least_missed() else { return false };
             if let Some(author) = self.authors.remove(&forgotten) {
+                author.presence.and_then(|presence| self.presences.remove(&presence.id));
                 self.raise_floor(forgotten, author.floor, false);
                 self.raise_floor(forgotten, author.floor_direct, true);
             }
@@ -374,6 +390,9 @@ impl People {
 
     pub(super) fn check_invariants(&self) {
         assert!(self.authors.len() <= limits::CHAT_PEOPLE, "{} people", self.authors.len());
+        let presences = self.authors.values().filter_map(|author| author.presence.as_ref());
+        assert_eq!(presences.clone().count(), self.presences.len(), "each presence is found");
+        assert!(presences.clone().all(|presence| self.presences.contains_key(&presence.id)), "by its id");
         assert!(self.book.len() <= limits::CHAT_PINS + 1, "{} pins", self.book.len());
         assert!(self.names.len() <= limits::CHAT_PINS + 1, "{} names", self.names.len());
         assert_eq!(self.floors.len(), self.floors_order.len(), "each floor once");

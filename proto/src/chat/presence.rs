@@ -105,11 +105,11 @@ impl Room {
         }
         let (was_here, before) = (author.is_here(), author.name.clone());
         let (id, bytes) = (read.id, read.bytes.clone());
-        author.presence =
-            Some(Presence { sequence, id, bytes: bytes.clone(), noise_key: *noise_key, here: *here, heard: now });
+        let (noise_key, here) = (*noise_key, *here);
+        self.people.note_presence(&key, Presence { sequence, id, bytes: bytes.clone(), noise_key, here, heard: now });
         let shown_before = self.shown(&key, &before);
         self.note_name(now, key, &name);
-        self.presence_changed(now, key, (was_here, *here), shown_before, before != name);
+        self.presence_changed(now, key, (was_here, here), shown_before, before != name);
         if way == Way::Past {
             let lacking = self.lacking(&id, Some(from));
             self.tell_later(now, &lacking, id);
@@ -193,8 +193,7 @@ impl Room {
     /// The presence with this id, if it is the newest of somebody who is here.
     pub(super) fn presence_bytes(&self, id: &MessageId) -> Option<Bytes> {
         let own = self.me.presence.iter().filter(|(own, _)| own == id).map(|(_, bytes)| bytes.clone()).next();
-        let presences = || self.people.authors().filter_map(|(_, author)| author.presence.as_ref());
-        own.or_else(|| presences().find(|presence| presence.id == *id).map(|presence| presence.bytes.clone()))
+        own.or_else(|| self.people.presence(id).map(|presence| presence.bytes.clone()))
     }
 
     /// Who is silent for too long has left; what waited for too long is given up.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calls;
+mod cost;
 mod document;
 mod hostile;
 mod names;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use link::{Link, State};
 use packet::{LinkId, Packet};
 use rand::RngExt;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,6 +90,8 @@ pub(super) struct Relay {
     direct: BTreeMap<PeerKey, SocketAddr>,
     links: BTreeMap<PeerKey, Link>,
     next_key: u64,
+    /// When the first of those who may be asked is due: found out when one of them changes, not after everything that comes.
+    opens: Option<Instant>,
     packets: Bucket,
     strangers: Bucket,
     accepts: Bucket,
@@ -110,6 +112,7 @@ impl Relay {
             direct: BTreeMap::new(),
             links: BTreeMap::new(),
             next_key: RELAYED,
+            opens: None,
             packets: Bucket::new(PACKETS, now),
             strangers: Bucket::new(STRANGERS, now),
             accepts: Bucket::new(ACCEPTS, now),
@@ -215,22 +218,32 @@ impl Relay {
     pub(super) fn next_due(&self) -> Option<Instant> {
         let waits = self.again.is_some() || !self.answers.is_empty() || self.links.values().any(Link::has_frames);
         let send = (waits && self.sending.is_none()).then_some(self.not_before);
-        let opens = self.may_open().then(|| {
-            let waiting = self.candidates.iter().filter(|(address, _)| self.may_ask(**address));
-            waiting.map(|(_, known)| known.due).min()
-        });
+        let opens = self.opens.filter(|_| self.may_open());
         let links = self.links.values().map(|link| match self.sending {
             // Whatever is due to be sent has to wait.
             Some(_) => link.ends(),
             None => link.ends().min(link.speaks().max(self.not_before)),
         });
-        links.chain(send).chain(opens.flatten()).min()
+        links.chain(send).chain(opens).min()
+    }
+
+    /// Peers, links or connections have changed.
+    fn find_opens(&mut self) {
+        self.opens = self.first_to_open();
+    }
+
+    fn first_to_open(&self) -> Option<Instant> {
+        let links = self.links.values().map(|link| link.to.address);
+        let taken: HashSet<SocketAddr> = self.direct.values().copied().chain(links).collect();
+        let waiting = self.candidates.iter().filter(|(address, _)| !taken.contains(address));
+        waiting.map(|(_, known)| known.due).min()
     }
 
     pub(super) fn check_invariants(&self) {
         assert!(self.links.len() <= OPENED + ACCEPTED, "{} links", self.links.len());
         assert!(self.candidates.len() <= CANDIDATES + OPENED + ACCEPTED, "{} candidates", self.candidates.len());
         assert!(self.answers.len() <= ANSWERS, "{} answers", self.answers.len());
+        assert_eq!(self.opens, self.first_to_open(), "the first of those who may be asked");
         self.links.values().for_each(Link::check_invariants);
     }
 }
@@ -242,6 +255,7 @@ impl Room {
         for address in peers.iter().filter(|address| address.port() != 0) {
             self.relay.add(now, tracker, canonical(*address));
         }
+        self.relay.find_opens();
     }
 
     /// A dial has brought no connection.
@@ -251,6 +265,7 @@ impl Room {
             && !known.shut_out
         {
             known.due = known.due.min(now + GRACE_UNREACHABLE);
+            self.relay.find_opens();
         }
     }
 
@@ -266,16 +281,18 @@ impl Room {
         for key in needless {
             self.end_link(now, key, true);
         }
+        self.relay.find_opens();
     }
 
     /// A connection is gone: if it does not come back, its peer is asked over the tracker.
     pub(super) fn direct_left(&mut self, now: Instant, neighbour: PeerKey) {
-        if let Some(address) = self.relay.direct.remove(&neighbour)
-            && let Some(known) = self.relay.candidates.get_mut(&address)
+        let Some(address) = self.relay.direct.remove(&neighbour) else { return };
+        if let Some(known) = self.relay.candidates.get_mut(&address)
             && !known.shut_out
         {
             (known.due, known.tries) = (now + GRACE, 0);
         }
+        self.relay.find_opens();
     }
 
     /// A tracker has handed on what another peer sent.
@@ -364,6 +381,7 @@ impl Room {
         let key = PeerKey(self.relay.next_key);
         self.relay.next_key += 1;
         self.relay.links.insert(key, Link::new(now, to, self.random.random(), asked));
+        self.relay.find_opens();
         key
     }
 
@@ -395,6 +413,7 @@ impl Room {
             known.due = now + AGAIN.saturating_mul(1 << known.tries.min(SELDOM));
             known.tries = known.tries.saturating_add(1);
         }
+        self.relay.find_opens();
         if link.state != State::Opening {
             self.handle_closed(now, key);
         }
@@ -432,6 +451,7 @@ impl Room {
                 }
                 // The tracker tells of it again if it comes back.
                 self.relay.candidates.retain(|address, known| known.shut_out || *address != sending.to.address);
+                self.relay.find_opens();
             }
             RelayOutcome::Failed => self.relay.not_before = self.relay.not_before.max(now + PAUSE),
         }
