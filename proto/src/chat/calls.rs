@@ -125,6 +125,20 @@ impl Calls {
         self.ended.retain(|(ended, _)| ended != id);
     }
 
+    pub(super) fn check_invariants(&self) {
+        let (calls, transfers) = self.count();
+        assert!(
+            calls <= limits::CHAT_CALLS && transfers <= limits::CHAT_TRANSFERS,
+            "{calls} calls, {transfers} transfers"
+        );
+        assert!(self.ended.len() <= ENDED, "{} ends", self.ended.len());
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembers_end(&self, id: &RequestId) -> bool {
+        self.why_ended(id).is_some()
+    }
+
     fn why_ended(&self, id: &RequestId) -> Option<Reason> {
         self.ended.iter().rev().find(|(ended, _)| ended == id).map(|(_, reason)| *reason)
     }

@@ -266,4 +266,24 @@ mod tests {
         assert!(here.take(ack.nonce, &ack.sealed).unwrap().acknowledged.is_empty());
         assert!(!here.is_idle());
     }
+
+    #[test]
+    fn what_comes_too_early_is_held_so_far_ahead_and_no_further() {
+        let (mut here, mut there) = pair();
+        let mut take = |number: u64| {
+            let inner = Inner::Text { number, time_ms: 0, text: "x".into() };
+            let (nonce, sealed) = here.channel.seal(&inner.encode()).unwrap();
+            let arrived = there.take(nonce, &sealed).expect("of this line").inner;
+            let number =
+                |inner: Inner| if let Inner::Text { number, .. } = inner { number } else { panic!("{inner:?}") };
+            (arrived.into_iter().map(number).collect::<Vec<_>>(), there.held.len())
+        };
+        // The first is late; whoever sends a thousand meanwhile is no program of ours.
+        for number in (1..1_000).chain([u64::MAX]) {
+            let held = usize::try_from(number.min(HELD - 1)).unwrap();
+            assert_eq!(take(number), (vec![], held), "{number}");
+        }
+        assert_eq!(take(0), ((0..HELD).collect(), 0), "each once and in order");
+        assert_eq!([take(5), take(HELD)], [(vec![], 0), (vec![HELD], 0)], "what was not held comes again");
+    }
 }

@@ -319,11 +319,7 @@ impl Room {
         self.history.check_invariants();
         self.people.check_invariants();
         self.waiting.check_invariants();
-        let (calls, transfers) = self.calls.count();
-        assert!(
-            calls <= limits::CHAT_CALLS && transfers <= limits::CHAT_TRANSFERS,
-            "{calls} calls, {transfers} transfers"
-        );
+        self.calls.check_invariants();
         assert!(self.heard.len() <= HEARD, "{} own messages counted", self.heard.len());
         for id in self.waiting.pending_ids() {
             assert!(self.history.seen.contains(&id) && self.history.bytes(&id).is_none(), "{id}: waits, and is there");

@@ -321,3 +321,29 @@ fn one_person_asks_for_so_much_at_once_and_so_often() {
     bench.run(21);
     assert_eq!(ask(&mut bench, 3).len(), 2, "one in ten seconds, and three that are open");
 }
+
+#[test]
+fn the_ends_of_the_last_calls_are_remembered_and_no_more() {
+    let mut bench = Bench::line(2);
+    let first = bench.rooms[0].call(bench.now, key(1)).unwrap();
+    bench.run(1);
+    assert_eq!(requested(&bench, 1), [first]);
+    bench.rooms[1].decline(bench.now, first).unwrap();
+    bench.run(1);
+    for _ in 0..300 {
+        let id = bench.rooms[0].call(bench.now, key(1)).unwrap();
+        bench.rooms[0].hang_up(bench.now, id).unwrap();
+        bench.rooms[0].check_invariants();
+    }
+    bench.run(30);
+    let why = |bench: &Bench| bench.rooms[1].calls.remembers_end(&first);
+    assert!(why(&bench));
+    let mut ended = 0;
+    while why(&bench) {
+        let id = bench.rooms[1].call(bench.now, key(0)).unwrap();
+        bench.rooms[1].hang_up(bench.now, id).unwrap();
+        ended += 1;
+        assert!(ended <= 128, "remembered for ever");
+    }
+    assert!(ended > 64, "forgotten after {ended}");
+}

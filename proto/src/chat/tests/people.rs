@@ -252,3 +252,25 @@ fn whoever_takes_one_name_after_the_other_keeps_the_last_ones() {
         assert!(flagged(&bench), "{last}");
     }
 }
+
+#[test]
+fn nobody_is_told_when_the_blocked_leave_with_or_without_a_word() {
+    let mut bench = Bench::line(4);
+    let left = |bench: &Bench, at: usize| {
+        let who = |event: &ChatEvent| if let ChatEvent::Left { person, .. } = event { Some(person.key) } else { None };
+        bench.events[0].iter().filter_map(who).filter(|who| *who == key(at)).count()
+    };
+    let is_here = |bench: &Bench, at: usize| bench.names(0).contains(&format!("p{at}"));
+    bench.rooms[0].block(bench.now, key(3)).unwrap();
+    assert!(is_here(&bench, 3));
+    bench.rooms[3].leave(bench.now);
+    bench.run(900);
+    assert_eq!((left(&bench, 3), is_here(&bench, 3), is_here(&bench, 2)), (0, false, true));
+    bench.rooms[0].block(bench.now, key(2)).unwrap();
+    bench.cut(1, 2);
+    bench.run(900);
+    assert_eq!((left(&bench, 2), is_here(&bench, 2), is_here(&bench, 1)), (0, false, true));
+    bench.rooms[1].leave(bench.now);
+    bench.run(2);
+    assert_eq!(left(&bench, 1), 1, "of others one is told");
+}

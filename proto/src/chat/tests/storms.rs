@@ -402,3 +402,26 @@ fn what_the_blocked_said_is_given_to_nobody_and_nothing_is_brought_to_them() {
     bench.rooms[0].block(now, key(6)).unwrap();
     assert_eq!((brought(&mut bench, 2), bench.rooms[0].stats().relayed_direct), (0, 1));
 }
+
+#[test]
+fn ids_to_be_told_wait_for_a_moment_but_not_in_masses() {
+    let mut bench = among(2);
+    sent(&mut bench);
+    let give = |bench: &mut Bench, messages: std::ops::Range<u32>| {
+        for at in messages {
+            hand(bench, 10, &Frame::Past { message: say(&puppet(at), 1, "x").1 });
+        }
+        bench.rooms[0].check_invariants();
+        let knows = sent(bench).into_iter().filter_map(|(to, frame)| match frame {
+            Frame::Know(ids) if to == peer(11) => Some(ids.len()),
+            _ => None,
+        });
+        knows.collect::<Vec<_>>()
+    };
+    assert_eq!(give(&mut bench, 0..127), [0_usize; 0], "told soon, all at once");
+    assert_eq!(give(&mut bench, 127..128), [64, 64], "as many as may wait");
+    assert_eq!(give(&mut bench, 128..138), [0_usize; 0]);
+    bench.now += Duration::from_millis(500);
+    bench.rooms[0].handle_timeout(bench.now);
+    assert_eq!(give(&mut bench, 138..138), [10]);
+}
