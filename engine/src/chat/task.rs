@@ -195,7 +195,7 @@ impl ChatTask {
         match input {
             ChatInput::Up(peer, address, reachable) => {
                 self.desk.addresses.insert(peer, address);
-                self.room.handle_connected(now(), peer);
+                self.room.handle_connected_from(now(), peer, address.ip());
                 if let Some(reachable) = reachable {
                     self.room.handle_address(now(), peer, reachable);
                 }

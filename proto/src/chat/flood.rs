@@ -142,7 +142,7 @@ impl Room {
             return false;
         }
         let is_new = self.people.author(&author).is_none();
-        let may_come = self.neighbours.get_mut(&from).is_some_and(|state| !is_new || state.newcomers.take(now));
+        let may_come = self.neighbours.get_mut(&from).is_some_and(|state| !is_new || state.rates.newcomers.take(now));
         if !may_come || !self.people.admit(now, author) {
             self.stats.rate_limited += 1;
             return false;
@@ -177,7 +177,7 @@ impl Room {
             return false;
         }
         let Some(known) = self.people.author_mut(&author) else {
-            let may_bring = self.neighbours.get_mut(&from).is_some_and(|state| state.newcomers.has(now));
+            let may_bring = self.neighbours.get_mut(&from).is_some_and(|state| state.rates.newcomers.has(now));
             self.stats.rate_limited += u64::from(!may_bring);
             return may_bring;
         };
@@ -198,7 +198,7 @@ impl Room {
         let Some(known) = self.people.author_mut(&author) else { return false };
         let charged = known.charge(now, kind, why);
         let Some(state) = self.neighbours.get_mut(&from) else { return false };
-        let of_neighbour = if why == Why::News { &mut state.news } else { &mut state.given };
+        let of_neighbour = if why == Why::News { &mut state.rates.news } else { &mut state.rates.given };
         if charged.is_ok() && (kind != Kind::Say || of_neighbour.take(now)) {
             return true;
         }
@@ -295,7 +295,7 @@ impl Room {
     fn take_want(&mut self, now: Instant, from: PeerKey, ids: &[MessageId]) {
         for id in ids {
             let Some(state) = self.neighbours.get_mut(&from) else { return };
-            if !state.wants.take(now) {
+            if !state.rates.wants.take(now) {
                 self.stats.rate_limited += 1;
                 return;
             }

@@ -1,6 +1,6 @@
 //! A room as one person's program sees it: a state machine, driven from outside like a [`Swarm`](crate::swarm::Swarm).
 //!
-//! In go [`Room::handle_connected`], [`Room::handle_closed`], [`Room::handle_payload`], [`Room::handle_timeout`] and what
+//! In go [`Room::handle_connected_from`], [`Room::handle_closed`], [`Room::handle_payload`], [`Room::handle_timeout`] and what
 //! the user says ([`Room::say`], [`Room::call`], …), each with the time; after any of them, out come
 //! [`Room::poll_output`] until it is empty, [`Room::poll_event`] until it is empty, and then [`Room::poll_timeout`].
 //! `docs/chat-protocol.md` has the bytes and the rules.
@@ -33,6 +33,7 @@ mod people;
 mod presence;
 mod relay;
 mod requests;
+mod returning;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -53,14 +54,16 @@ use envelope::{Body, Envelope};
 use frame::Frame;
 use history::History;
 use names::Names;
-use neighbour::Neighbour;
+use neighbour::{Neighbour, Rates};
 use order::Waiting;
 use people::People;
 use presence::Me;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay::{Relay, is_relayed};
+use returning::{Origin, Returning};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use sync::Sync;
 
@@ -110,6 +113,7 @@ pub struct Room {
     timers: Timers,
     left: bool,
     neighbours: BTreeMap<PeerKey, Neighbour>,
+    returning: Returning,
     people: People,
     history: History,
     waiting: Waiting,
@@ -144,6 +148,7 @@ impl Room {
             timers: Timers { tell: None, refresh: now, sweep: now + presence::SWEEP, gossip: now + flood::GOSSIP },
             left: false,
             neighbours: BTreeMap::new(),
+            returning: Returning::default(),
             history: History::new(),
             waiting: Waiting::default(),
             sync: Sync::default(),
@@ -163,12 +168,24 @@ impl Room {
         Ok(room)
     }
 
-    /// A neighbour takes `sw_chat` messages from now on.
+    /// As [`Room::handle_connected_from`], for one of whom nobody knows where it comes from: it has fresh rates each time.
     pub fn handle_connected(&mut self, now: Instant, neighbour: PeerKey) {
+        self.connected(now, neighbour, None);
+    }
+
+    /// A neighbour, who comes from this address, takes `sw_chat` messages from now on. Of whoever left from there a while ago
+    /// and comes again, no more is taken than if it had stayed.
+    pub fn handle_connected_from(&mut self, now: Instant, neighbour: PeerKey, address: IpAddr) {
+        self.connected(now, neighbour, Some(Origin::new(address, is_relayed(neighbour))));
+    }
+
+    fn connected(&mut self, now: Instant, neighbour: PeerKey, origin: Option<Origin>) {
         if self.left {
             return;
         }
-        self.neighbours.insert(neighbour, Neighbour::new(now, is_relayed(neighbour)));
+        let rates = origin.and_then(|origin| self.returning.take(now, origin));
+        let rates = rates.unwrap_or_else(|| Rates::new(now, is_relayed(neighbour)));
+        self.neighbours.insert(neighbour, Neighbour::new(rates, origin));
         let presence = self.me.presence.clone();
         if let Some((id, message)) = presence {
             self.send_message(neighbour, id, Frame::Push { hops: limits::CHAT_HOPS, message });
@@ -178,7 +195,9 @@ impl Room {
 
     /// The connection to a neighbour is gone. Also to be called for one that [`Output::Close`] named.
     pub fn handle_closed(&mut self, now: Instant, neighbour: PeerKey) {
-        self.neighbours.remove(&neighbour);
+        if let Some(Neighbour { origin: Some(origin), rates, .. }) = self.neighbours.remove(&neighbour) {
+            self.returning.keep(now, origin, rates);
+        }
         self.people.neighbour_left(neighbour);
         self.waiting.wanted.neighbour_left(neighbour);
         self.sync_ended(now, neighbour);
@@ -188,9 +207,9 @@ impl Room {
     /// A neighbour has sent this payload.
     pub fn handle_payload(&mut self, now: Instant, neighbour: PeerKey, payload: &Bytes) {
         let Some(state) = self.neighbours.get_mut(&neighbour) else { return };
-        if !state.frames.take(now) {
+        if !state.rates.frames.take(now) {
             self.stats.rate_limited += 1;
-            if state.exceeds() {
+            if state.rates.exceeds() {
                 self.close_neighbour(neighbour);
             }
             return;
@@ -329,6 +348,7 @@ impl Room {
             neighbour.sent_us.check_invariants();
             assert!(neighbour.lazy.len() <= flood::LAZY, "{} ids to tell", neighbour.lazy.len());
         }
+        self.returning.check_invariants();
         self.relay.check_invariants();
         self.names.check_invariants();
         let relayed = self.neighbours.keys().filter(|key| is_relayed(**key)).count();
@@ -392,7 +412,7 @@ impl Room {
 
     /// Something came that no honest neighbour sends.
     fn blame(&mut self, neighbour: PeerKey) {
-        if self.neighbours.get_mut(&neighbour).is_some_and(Neighbour::lies) {
+        if self.neighbours.get_mut(&neighbour).is_some_and(|state| state.rates.lies()) {
             self.close_neighbour(neighbour);
         }
     }

@@ -3,6 +3,7 @@
 use super::bucket::{Bucket, Rate};
 use super::contract::MessageId;
 use super::identity::PublicKey;
+use super::returning::Origin;
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
@@ -68,30 +69,21 @@ impl Recent {
     }
 }
 
-/// One neighbour.
-pub(super) struct Neighbour {
+/// How much is taken of one neighbour.
+#[derive(Clone, Debug)]
+pub(super) struct Rates {
     pub(super) frames: Bucket,
     pub(super) newcomers: Bucket,
     pub(super) answers: Bucket,
     pub(super) wants: Bucket,
     pub(super) news: Bucket,
     pub(super) given: Bucket,
-    /// What it has, as far as we know.
-    pub(super) knows: Recent,
-    /// What it has sent us.
-    pub(super) sent_us: Recent,
-    /// What it is to be told of.
-    pub(super) lazy: Vec<MessageId>,
-    /// Messages that it may give, because we asked.
-    pub(super) credit: usize,
-    /// Who it seems to be.
-    pub(super) key: Option<PublicKey>,
     excess: u32,
     faults: u32,
 }
 
-impl Neighbour {
-    /// One that is connected to us, or one behind a tracker.
+impl Rates {
+    /// Of one that is connected to us, or of one behind a tracker.
     pub(super) fn new(now: Instant, relayed: bool) -> Self {
         let [frames, newcomers, answers, wants, news, given] = match relayed {
             false => [FRAMES, NEWCOMERS, ANSWERS, WANTS, NEWS, GIVEN],
@@ -104,11 +96,6 @@ impl Neighbour {
             wants: Bucket::new(wants, now),
             news: Bucket::new(news, now),
             given: Bucket::new(given, now),
-            knows: Recent::default(),
-            sent_us: Recent::default(),
-            lazy: Vec::new(),
-            credit: 0,
-            key: None,
             excess: 0,
             faults: 0,
         }
@@ -124,5 +111,36 @@ impl Neighbour {
     pub(super) fn lies(&mut self) -> bool {
         self.faults += 1;
         self.faults >= FAULTS
+    }
+}
+
+/// One neighbour.
+pub(super) struct Neighbour {
+    pub(super) rates: Rates,
+    /// Where it comes from, if the shell knows.
+    pub(super) origin: Option<Origin>,
+    /// What it has, as far as we know.
+    pub(super) knows: Recent,
+    /// What it has sent us.
+    pub(super) sent_us: Recent,
+    /// What it is to be told of.
+    pub(super) lazy: Vec<MessageId>,
+    /// Messages that it may give, because we asked.
+    pub(super) credit: usize,
+    /// Who it seems to be.
+    pub(super) key: Option<PublicKey>,
+}
+
+impl Neighbour {
+    pub(super) fn new(rates: Rates, origin: Option<Origin>) -> Self {
+        Self {
+            rates,
+            origin,
+            knows: Recent::default(),
+            sent_us: Recent::default(),
+            lazy: Vec::new(),
+            credit: 0,
+            key: None,
+        }
     }
 }

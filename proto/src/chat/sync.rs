@@ -100,7 +100,7 @@ impl Room {
 
     pub(super) fn take_have(&mut self, now: Instant, from: PeerKey, age_s: u32, ids: Vec<MessageId>) {
         let Some(state) = self.neighbours.get_mut(&from) else { return };
-        if !state.answers.take(now) {
+        if !state.rates.answers.take(now) {
             self.stats.rate_limited += 1;
             return;
         }

@@ -8,6 +8,7 @@ mod hostile;
 mod names;
 mod people;
 mod relay;
+mod returning;
 mod soak;
 mod storms;
 mod talk;

@@ -4,7 +4,7 @@
 use crate::input::Input;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swarm_proto::chat::{
@@ -105,7 +105,7 @@ pub fn chat_room(bytes: &[u8]) {
     };
     for at in 0..2 {
         world.rooms[at].handle_connected(now, PeerKey(1 - at as u64));
-        world.rooms[at].handle_connected(now, STRANGER);
+        world.rooms[at].handle_connected_from(now, STRANGER, Ipv4Addr::LOCALHOST.into());
         world.collect(at);
     }
     let mut steps = 0;
@@ -287,7 +287,7 @@ impl World {
         let peer = if input.flag() { STRANGER } else { PeerKey(1 - at as u64) };
         self.rooms[at].handle_closed(self.now, peer);
         if input.flag() {
-            self.rooms[at].handle_connected(self.now, peer);
+            self.rooms[at].handle_connected_from(self.now, peer, Ipv4Addr::LOCALHOST.into());
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use swarm_proto::chat::{ChatEvent, ChatStats, Identity, MessageId, Output, Room, RoomConfig, craft};
 use swarm_proto::id::{InfoHash, PeerKey};
@@ -18,6 +19,8 @@ const MILLISECOND: Moment = 1_000_000;
 pub const ROOM: InfoHash = InfoHash([3; 20]);
 /// The time of day at the beginning, by everybody's clock.
 pub const WALL_MS: u64 = 1_790_000_000_000;
+/// Keys of one who is a crowd.
+const CROWD: u64 = 400;
 /// Payloads that a replayer keeps.
 const RECORDED: usize = 2_000;
 
@@ -32,6 +35,10 @@ pub enum Manners {
     Replays,
     /// Passes on what others said with other words.
     Forges,
+    /// As one that floods, under hundreds of keys.
+    IsACrowd,
+    /// The same, over new connections every two seconds.
+    IsACrowdAnew,
 }
 
 struct Someone {
@@ -175,7 +182,7 @@ impl ChatWorld {
         for (at, other) in [(one, two), (two, one)] {
             let now = self.instant();
             if let Some(room) = &mut self.people[at].room {
-                room.handle_connected(now, PeerKey(other as u64));
+                room.handle_connected_from(now, PeerKey(other as u64), address(other));
             }
             self.carry_out(at);
         }
@@ -340,6 +347,14 @@ impl ChatWorld {
         let payloads: Vec<Bytes> = match self.people[at].manners {
             Manners::Honest => Vec::new(),
             Manners::Floods => (0..10).map(|_| self.spam(at)).collect(),
+            Manners::IsACrowd => (0..10).map(|_| self.crowd(at)).collect(),
+            Manners::IsACrowdAnew => {
+                if self.people[at].sequence % 200 == WALL_MS % 200 {
+                    neighbours.iter().for_each(|neighbour| self.cut(at, *neighbour));
+                    neighbours.iter().for_each(|neighbour| self.link(at, *neighbour));
+                }
+                (0..10).map(|_| self.crowd(at)).collect()
+            }
             Manners::Replays => (0..20).filter_map(|_| self.heard(at)).collect(),
             Manners::Forges => (0..2)
                 .filter_map(|_| {
@@ -355,11 +370,23 @@ impl ChatWorld {
     }
 
     fn spam(&mut self, at: usize) -> Bytes {
+        let identity = self.people[at].identity.clone();
+        self.spam_of(at, &identity)
+    }
+
+    /// The same, of another key each time.
+    fn crowd(&mut self, at: usize) -> Bytes {
+        let mut secret = [1; 32];
+        secret[..8].copy_from_slice(&(self.people[at].sequence % CROWD).to_be_bytes());
+        self.spam_of(at, &Identity::from_secret(secret))
+    }
+
+    fn spam_of(&mut self, at: usize, identity: &Identity) -> Bytes {
         let time_ms = WALL_MS + self.now / MILLISECOND;
         let someone = &mut self.people[at];
         someone.sequence += 1;
         let head = craft::Head { room: ROOM, sequence: someone.sequence, time_ms };
-        let (id, message) = craft::say(&head, &someone.identity, &[], "spam", &format!("buy {}", someone.sequence));
+        let (id, message) = craft::say(&head, identity, &[], "spam", &format!("buy {}", someone.sequence));
         self.lies.insert(id);
         craft::push(32, message)
     }
@@ -418,6 +445,11 @@ impl ChatWorld {
         }
         outcome
     }
+}
+
+/// Where somebody's connections come from.
+fn address(at: usize) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(at).expect("a small world")).into()
 }
 
 fn add(sum: &mut ChatStats, more: &ChatStats) {

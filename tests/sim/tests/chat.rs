@@ -157,6 +157,30 @@ fn who_floods_is_heard_for_a_moment_and_muted() {
     }
 }
 
+/// Three people in a line, and a crowd of one that is a neighbour of the first for half a minute.
+fn beside_a_crowd(manners: Manners) -> Outcome {
+    let mut world = ChatWorld::new(3, 5);
+    world.link_in_a_line();
+    let liar = world.enter(manners);
+    world.link(liar, 0);
+    world.run(10_000);
+    talk(&mut world, 3, 20, 1_000);
+    world.run(30_000);
+    world.outcome()
+}
+
+#[test]
+fn who_floods_under_many_keys_is_heard_no_more_if_it_comes_again_and_again() {
+    let [stays, anew] = [Manners::IsACrowd, Manners::IsACrowdAnew].map(beside_a_crowd);
+    println!("of 3,000 {} are shown if it stays, and {} if it comes again", stays.lies, anew.lies);
+    assert!(anew.broken >= 14 && (257..=256 + 32 * 31).contains(&stays.lies), "{stays:?}, {anew:?}");
+    // The links differ, and with them the moments at which something comes.
+    assert!(anew.lies <= stays.lies * 101 / 100, "{} of who stays, {} of who comes again", stays.lies, anew.lies);
+    for outcome in [stays, anew] {
+        assert_eq!((outcome.twice, outcome.disorder), (0, 0), "{outcome:?}");
+    }
+}
+
 #[test]
 fn who_replays_reaches_nobody() {
     for seed in 0..5 {

@@ -394,7 +394,7 @@ impl Room {
         if let Some(known) = self.relay.candidates.get_mut(&address) {
             known.tries = 0;
         }
-        self.handle_connected(now, key);
+        self.handle_connected_from(now, key, address.ip());
     }
 
     /// Ends a link, and says so if that helps.
