@@ -2,4 +2,5 @@
 
 pub mod announcing;
 pub mod kit;
+pub mod people;
 pub mod rogue;

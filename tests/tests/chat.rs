@@ -1,84 +1,14 @@
 //! Chat over real sockets on the loopback: three sessions in a line, words, a call, a file that is handed over; and seeds
 //! that do not know of it.
 
-use std::net::SocketAddr;
-use swarm_engine::chat::{ChatBook, make_room};
-use swarm_engine::{
-    AddError, AddTorrent, ChatEvents, ChatHandle, ChatOptions, Session, SessionConfig, State, Torrent, TorrentEvent,
-};
-use swarm_proto::chat::{
-    ChatEvent, DeliveryState, Identity, Pinned, RequestId, Transfer, TransferEnd, TransferState, Trust,
-};
+use swarm_engine::chat::ChatBook;
+use swarm_engine::{AddError, AddTorrent, ChatOptions, Session, SessionConfig, State, Torrent, TorrentEvent};
+use swarm_proto::chat::{ChatEvent, DeliveryState, Pinned, Transfer, TransferEnd, TransferState, Trust};
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::swarm::Event;
 use swarm_tests::kit::{PATIENCE, Payload, seed, session, session_with, slow_session};
+use swarm_tests::people::{Person, Ways, identity, room};
 use tempfile::TempDir;
-
-/// Somebody in a room without files.
-struct Person {
-    session: Session,
-    torrent: Torrent,
-    chat: ChatHandle,
-    events: ChatEvents,
-    folder: TempDir,
-    metainfo: Metainfo,
-}
-
-fn identity(at: u8) -> Identity {
-    Identity::from_secret([at; 32])
-}
-
-impl Person {
-    async fn enter(metainfo: &Metainfo, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
-        Self::enter_with(session(), metainfo, at, name, peers).await
-    }
-
-    async fn enter_with(session: Session, metainfo: &Metainfo, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut options = ChatOptions::new(identity(at), name);
-        options.book = Some(folder.path().join("state/people"));
-        let mut add = AddTorrent::room(metainfo.clone(), folder.path().join("room"), options);
-        add.peers = peers.iter().map(SocketAddr::to_string).collect();
-        let torrent = session.add(add).await.expect("a room");
-        let chat = torrent.chat().expect("a chat");
-        let events = chat.events();
-        Self { session, torrent, chat, events, folder, metainfo: metainfo.clone() }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.session.listen_address()
-    }
-
-    /// Waits for an event of some kind.
-    async fn until<T>(&mut self, such: impl Fn(&ChatEvent) -> Option<T>) -> T {
-        let found = async {
-            loop {
-                let event = self.events.next().await.expect("a room that goes on");
-                if let Some(found) = such(&event) {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("in time")
-    }
-
-    async fn joined(&mut self, name: &str) {
-        if self.chat.people().await.expect("people").iter().any(|person| person.name == name && person.here) {
-            return;
-        }
-        let name = name.to_owned();
-        self.until(|event| matches!(event, ChatEvent::Joined(person) if person.name == name).then_some(())).await;
-    }
-
-    async fn heard(&mut self, text: &str) {
-        self.until(|event| matches!(event, ChatEvent::Message(message) if message.text == text).then_some(())).await;
-    }
-}
-
-fn room() -> Metainfo {
-    let room = make_room("friends").expect("a room");
-    Metainfo::parse(room.build(&[]).expect("a good torrent")).expect("what we built")
-}
 
 /// Three people, of whom only neighbours are connected.
 async fn three(metainfo: &Metainfo) -> [Person; 3] {
@@ -214,8 +144,9 @@ async fn seeds_that_chat_stay_connected_and_others_go_as_ever() {
 /// Two neighbours, of whom the first sends no more than so many bytes a second.
 async fn pair(bytes_per_s: u64, receiver: Session) -> (Person, Person) {
     let metainfo = room();
-    let mut anna = Person::enter_with(slow_session(bytes_per_s), &metainfo, 1, "anna", &[]).await;
-    let mut bob = Person::enter_with(receiver, &metainfo, 2, "bob", &[anna.address()]).await;
+    let mut anna = Person::enter_with(slow_session(bytes_per_s), &metainfo, 1, "anna", Ways::default()).await;
+    let mut bob =
+        Person::enter_with(receiver, &metainfo, 2, "bob", Ways { peers: &[anna.address()], ..Ways::default() }).await;
     anna.joined("bob").await;
     bob.joined("anna").await;
     (anna, bob)
@@ -228,28 +159,18 @@ fn ended(event: &ChatEvent) -> Option<(Transfer, TransferEnd)> {
     }
 }
 
-impl Person {
-    /// Offers a payload to somebody who is waiting for it.
-    async fn offers(&self, payload: &Payload, name: &str, to: &mut Person) -> RequestId {
-        let path = payload.parent().join(name);
-        let id = self.chat.offer(to.chat.key(), path).await.expect("an offer");
-        to.until(|event| matches!(event, ChatEvent::OfferReceived { id: came, .. } if *came == id).then_some(())).await;
-        id
-    }
-
-    /// Waits until a torrent has no place in the session any more.
-    async fn until_free(&self, metainfo: &Metainfo, payload: &Payload) {
-        let free = async {
-            loop {
-                match self.session.add(AddTorrent::seed(metainfo.clone(), payload.parent())).await {
-                    Ok(torrent) => return torrent.stop().await,
-                    Err(AddError::Duplicate(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-                    Err(error) => panic!("{error}"),
-                }
+/// Waits until a torrent has no place in somebody's session any more.
+async fn until_free(person: &Person, metainfo: &Metainfo, payload: &Payload) {
+    let free = async {
+        loop {
+            match person.session.add(AddTorrent::seed(metainfo.clone(), payload.parent())).await {
+                Ok(torrent) => return torrent.stop().await,
+                Err(AddError::Duplicate(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                Err(error) => panic!("{error}"),
             }
-        };
-        tokio::time::timeout(PATIENCE, free).await.expect("in time");
-    }
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("in time");
 }
 
 async fn has(torrent: &Torrent, bytes: u64) {
@@ -283,7 +204,7 @@ async fn either_side_ends_a_transfer_and_what_is_there_stays() {
         assert_eq!(torrent.status().state, State::Stopped);
         let there = std::fs::read_dir(into.path()).expect("a folder").count();
         assert_eq!(there, 1, "what was fetched stays");
-        anna.until_free(&metainfo, &payload).await;
+        until_free(&anna, &metainfo, &payload).await;
         assert!(payload.parent().join("film").exists());
     }
 }
@@ -301,7 +222,7 @@ async fn what_nobody_takes_is_served_no_longer_but_for_what_was_served_anyway() 
     let again = anna.session.add(AddTorrent::seed(metainfo.clone(), payload.parent())).await;
     assert!(matches!(again, Err(AddError::Duplicate(_))), "the second offer needs it");
     anna.chat.hang_up(second).await.expect("taken back");
-    anna.until_free(&metainfo, &payload).await;
+    until_free(&anna, &metainfo, &payload).await;
     // What the user serves stays.
     let own = seed(&anna.session, &payload, &metainfo).await;
     let third = anna.offers(&payload, "film", &mut bob).await;
@@ -343,7 +264,9 @@ async fn a_transfer_that_broke_off_goes_on_where_it_was() {
     drop((torrent, bob));
     let (transfer, end) = anna.until(ended).await;
     assert!(end == TransferEnd::Lost && transfer.have_bytes < 1_500_000, "{transfer:?} {end:?}");
-    let mut bob = Person::enter_with(receiver(), &anna.metainfo, 2, "bob", &[anna.address()]).await;
+    let mut bob =
+        Person::enter_with(receiver(), &anna.metainfo, 2, "bob", Ways { peers: &[anna.address()], ..Ways::default() })
+            .await;
     anna.until(|event| matches!(event, ChatEvent::Joined(_)).then_some(())).await;
     bob.joined("anna").await;
     let id = anna.offers(&payload, "film", &mut bob).await;

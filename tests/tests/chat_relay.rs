@@ -4,82 +4,34 @@
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
-use swarm_engine::chat::make_room;
 use swarm_engine::tracker::Trackers as Clients;
 use swarm_engine::tracker::native::RelayNews;
-use swarm_engine::{AddTorrent, ChatEvents, ChatHandle, ChatOptions, Listen, Session, SessionConfig, Torrent};
+use swarm_engine::{Listen, Session, SessionConfig};
 use swarm_proto::announce::{Announce, AnnounceEvent, TrackerError};
-use swarm_proto::chat::{ChatEvent, DeliveryState, Identity, TransferEnd, TransferState};
+use swarm_proto::chat::{ChatEvent, DeliveryState, TransferEnd, TransferState};
 use swarm_proto::id::PeerId;
 use swarm_proto::limits::NATIVE_RELAYED_LENGTH;
 use swarm_proto::metainfo::Metainfo;
 use swarm_proto::native::Relayed;
 use swarm_proto::swarm::AnnounceJob;
 use swarm_tests::kit::{PATIENCE, Payload, Trackers};
+use swarm_tests::people::{Person, Ways, key, room};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// Somebody whose port is not at the address by which the tracker knows it.
-struct Person {
-    session: Session,
-    torrent: Torrent,
-    chat: ChatHandle,
-    events: ChatEvents,
-    _folder: TempDir,
-}
-
-impl Person {
-    /// All of 127/8 is this machine, but who connects to a tracker on 127.0.0.1 comes from 127.0.0.1, where nobody listens.
-    async fn enter(metainfo: &Metainfo, tracker: &str, at: u8, name: &str) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let listen = Listen::Address(SocketAddr::from(([127, 0, 0, 1 + at], 0)));
-        let session = Session::new(SessionConfig { listen, ..SessionConfig::default() }).expect("a session");
-        let options = ChatOptions::new(Identity::from_secret([at; 32]), name);
-        let mut add = AddTorrent::room(metainfo.clone(), folder.path(), options);
-        add.trackers = vec![tracker.to_owned()];
-        let torrent = session.add(add).await.expect("a room");
-        let chat = torrent.chat().expect("a chat");
-        let events = chat.events();
-        Self { session, torrent, chat, events, _folder: folder }
-    }
-
-    async fn until<T>(&mut self, such: impl Fn(&ChatEvent) -> Option<T>) -> T {
-        let found = async {
-            loop {
-                if let Some(found) = such(&self.events.next().await.expect("a room that goes on")) {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("in time")
-    }
-
-    async fn joined(&mut self, name: &str) {
-        if self.chat.people().await.expect("people").iter().any(|person| person.name == name && person.here) {
-            return;
-        }
-        self.until(|event| matches!(event, ChatEvent::Joined(person) if person.name == name).then_some(())).await;
-    }
-
-    async fn heard(&mut self, text: &str) {
-        self.until(|event| matches!(event, ChatEvent::Message(message) if message.text == text).then_some(())).await;
-    }
-}
-
-fn room() -> Metainfo {
-    let room = make_room("friends").expect("a room");
-    Metainfo::parse(room.build(&[]).expect("a good torrent")).expect("what we built")
-}
-
-fn key(at: u8) -> swarm_proto::chat::PublicKey {
-    Identity::from_secret([at; 32]).public()
+/// Somebody whose port is not at the address by which the tracker knows it: all of 127/8 is this machine, but who connects to a
+/// tracker on 127.0.0.1 comes from 127.0.0.1, where nobody listens.
+async fn enter(metainfo: &Metainfo, tracker: &str, at: u8, name: &str) -> Person {
+    let listen = Listen::Address(SocketAddr::from(([127, 0, 0, 1 + at], 0)));
+    let session = Session::new(SessionConfig { listen, ..SessionConfig::default() }).expect("a session");
+    Person::enter_with(session, metainfo, at, name, Ways { trackers: &[tracker], ..Ways::default() }).await
 }
 
 #[tokio::test]
 async fn people_whom_no_connection_reaches_talk_call_and_offer_over_the_tracker() {
     let (trackers, metainfo) = (Trackers::start(), room());
-    let mut anna = Person::enter(&metainfo, &trackers.native, 1, "anna").await;
-    let mut bob = Person::enter(&metainfo, &trackers.native, 2, "bob").await;
+    let mut anna = enter(&metainfo, &trackers.native, 1, "anna").await;
+    let mut bob = enter(&metainfo, &trackers.native, 2, "bob").await;
     anna.joined("bob").await;
     bob.joined("anna").await;
     let id = anna.chat.say("can you hear me?").await.expect("said");
@@ -188,8 +140,8 @@ impl Flooder {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_floods_through_the_tracker_neither_gets_an_echo_nor_keeps_others_from_talking() {
     let (trackers, metainfo) = (Trackers::start(), room());
-    let mut anna = Person::enter(&metainfo, &trackers.native, 1, "anna").await;
-    let mut bob = Person::enter(&metainfo, &trackers.native, 2, "bob").await;
+    let mut anna = enter(&metainfo, &trackers.native, 1, "anna").await;
+    let mut bob = enter(&metainfo, &trackers.native, 2, "bob").await;
     anna.joined("bob").await;
     let (flooder, mut news) = Flooder::start(&metainfo, &trackers.native).await;
     let to = SocketAddr::from(([127, 0, 0, 1], anna.session.listen_address().port()));
