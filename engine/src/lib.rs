@@ -46,7 +46,7 @@ mod torrent;
 pub mod tracker;
 mod web;
 
-pub use chat::{ChatBook, ChatEvents, ChatFailure, ChatHandle, ChatOptions};
+pub use chat::{ChatBook, ChatEvents, ChatFailure, ChatHandle, ChatOptions, ReadProgress, Reading};
 pub use handle::{Torrent, TorrentError};
 pub use listener::{DEFAULT_PORTS, Listen};
 pub use report::{Events, State, TorrentEvent, TorrentStatus};

@@ -9,11 +9,24 @@ pub(crate) enum Action {
     Say(String),
     Call(PublicKey),
     Accept(RequestId),
-    AcceptOffer { id: RequestId, files: String },
+    AcceptOffer {
+        id: RequestId,
+        files: String,
+    },
     Decline(RequestId),
     HangUp(RequestId),
-    Tell { id: RequestId, text: String },
-    Offer { to: PublicKey, path: String },
+    Tell {
+        id: RequestId,
+        text: String,
+    },
+    /// `number` is what the user calls it by.
+    Offer {
+        number: u32,
+        to: PublicKey,
+        path: String,
+    },
+    /// What is read to be offered is wanted no more.
+    StopReading(u32),
     Rename(String),
     Block(PublicKey),
     Unblock(PublicKey),
@@ -28,7 +41,9 @@ pub(crate) enum Outcome {
     /// A call is on its way.
     Called { to: PublicKey, id: RequestId },
     /// An offer is on its way.
-    Offered { to: PublicKey, id: RequestId, path: String },
+    Offered { number: u32, to: PublicKey, id: RequestId, path: String },
+    /// Nothing was offered: the user has stopped it, or `why` not.
+    NotOffered { number: u32, to: PublicKey, path: String, why: Option<String> },
     /// A text of ours in a call is on its way.
     Told { id: RequestId, number: u64, text: String },
     /// The call does not come about; in words.

@@ -10,7 +10,7 @@ use super::input::InputLine;
 use super::pane::{About, Kind, Pane};
 use super::people::Directory;
 use super::pictures::{Album, Found};
-use super::requests::{self, Requests};
+use super::requests::{self, Ending, Requests};
 use super::sending::Sending;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::collections::HashMap;
@@ -226,12 +226,8 @@ impl App {
             Typed::Call(to) => Action::Call(to),
             Typed::Accept(which) => self.answer(&which, seen)?,
             Typed::Decline(which) => Action::Decline(self.requests.to_answer(&which, seen)?.id),
-            Typed::HangUp(which) => Action::HangUp(self.requests.to_end(&which)?.id),
-            Typed::Send { to, path } => {
-                let name = self.name_of(to);
-                self.note(Kind::Notice, &format!("{path} is read, and then offered to {name}"));
-                Action::Offer { to, path }
-            }
+            Typed::HangUp(which) => self.end(&which)?,
+            Typed::Send { to, path } => self.reads(to, path)?,
             Typed::View(number) => {
                 self.album.open(number, self.pane.next_number())?;
                 return Ok(Vec::new());
@@ -254,6 +250,18 @@ impl App {
         Ok(match request.kind {
             requests::Kind::OffersUs => Action::AcceptOffer { id: request.id, files: request.files.clone() },
             _ => Action::Accept(request.id),
+        })
+    }
+
+    fn end(&mut self, which: &Which) -> Result<Action, String> {
+        Ok(match self.requests.to_end(which)? {
+            Ending::Request(id) => Action::HangUp(id),
+            Ending::Reading(number) => {
+                if let Some(reading) = self.requests.reading_mut(number) {
+                    reading.stops = true;
+                }
+                Action::StopReading(number)
+            }
         })
     }
 
@@ -297,14 +305,8 @@ impl App {
                 let number = self.requests.open(id, &person, requests::Kind::WeCall, "");
                 self.note(Kind::Notice, &format!("calling {} (/hangup {number} takes it back)", person.name));
             }
-            Outcome::Offered { to, id, path } => {
-                let person = self.person(to);
-                let number = self.requests.open(id, &person, requests::Kind::WeOffer, &path);
-                self.note(
-                    Kind::Notice,
-                    &format!("{path} is offered to {} (/hangup {number} takes it back)", person.name),
-                );
-            }
+            Outcome::Offered { number, to, id, path } => return self.offers(number, to, id, &path),
+            Outcome::NotOffered { number, to, path, why } => self.offers_not(number, to, &path, why),
             Outcome::NotCalled { to, why } => {
                 let lost = self.held.remove(&to).map_or(String::new(), |_| "; your text was NOT sent".to_owned());
                 self.note(Kind::Failure, &format!("{why}{lost}"));
@@ -334,7 +336,7 @@ impl App {
         self.tell_fate(&name, text.lines().next().unwrap_or_default(), state);
     }
 
-    fn person(&self, key: PublicKey) -> Person {
+    pub(super) fn person(&self, key: PublicKey) -> Person {
         let known = self.people.iter().find(|person| person.key == key).cloned();
         let unknown = || Person {
             key,

@@ -5,6 +5,7 @@
 
 use super::app::{App, judged, mark};
 use super::pane::{Kind, Row};
+use super::reading::Reading;
 use super::sending::Sending;
 use super::text::{fitted, safe, width};
 use ratatui::Frame;
@@ -117,6 +118,7 @@ fn draw_side(frame: &mut Frame<'_>, app: &App, place: Rect) {
         .iter()
         .cloned()
         .chain(app.sendings.iter().map(Sending::view))
+        .chain(app.requests.readings().iter().map(Reading::view))
         .flat_map(|transfer| {
             let percent = transfer.percent();
             let full = usize::try_from(percent).unwrap_or(0) * BAR / 100;

@@ -8,7 +8,7 @@ use super::pictures::Wrong;
 use super::pictures::viewer::{Report, Viewer};
 use super::plain::Plain;
 use super::screen::Screen;
-use super::work::{self, Fetched, Room};
+use super::work::{self, Fetched, Readings, Room};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::render::text::{printable_lines, rate};
 use crate::render::{output, summary};
@@ -20,12 +20,16 @@ use std::io::{BufRead, Read, stdin};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use swarm_engine::{ChatEvents, State};
 use swarm_proto::chat::{ChatEvent, MessageId, PublicKey, TransferEnd};
+use swarm_proto::id::InfoHash;
 use swarm_proto::limits;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 /// How often transfers move on the screen.
 const TICK: Duration = Duration::from_millis(500);
+
+/// From one word to a program about what is being read to the next.
+const READINGS_EVERY: Duration = Duration::from_secs(1);
 
 /// From one picture of a busy room to the next. Keys are not kept waiting for it.
 const FRAME: Duration = Duration::from_millis(40);
@@ -82,6 +86,11 @@ pub(crate) struct Driver {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     fetched: mpsc::UnboundedReceiver<Fetched>,
     transfers: Vec<Fetched>,
+    readings: Readings,
+    /// Transfers of which the user knows that the disk refuses them.
+    blocked: HashSet<InfoHash>,
+    /// When programs were told how far they are.
+    readings_told: Option<Instant>,
     viewer: Viewer,
     /// Something is to be shown that is not shown yet.
     dirty: bool,
@@ -101,6 +110,7 @@ impl Driver {
         let (actions, todo) = mpsc::channel(ACTIONS);
         let (done, outcomes) = mpsc::unbounded_channel();
         let (taken, fetched) = mpsc::unbounded_channel();
+        let readings = Readings::new(room.clone(), done.clone());
         tokio::spawn(work::carry_out(room.clone(), todo, done, taken));
         let mut app = App::new(&room.title);
         app.pane = Pane::new(TimeZone::system());
@@ -125,6 +135,9 @@ impl Driver {
             outcomes,
             fetched,
             transfers,
+            readings,
+            blocked: HashSet::new(),
+            readings_told: None,
             // Programs look at files themselves.
             viewer: Viewer::new(manner != Manner::Json),
             dirty: true,
@@ -227,7 +240,10 @@ impl Driver {
         }
         let changes_people =
             !matches!(event, ChatEvent::Message(_) | ChatEvent::Heard { .. } | ChatEvent::OfferProgress { .. });
-        let of_files = matches!(event, ChatEvent::OfferStuck { .. } | ChatEvent::OfferEnded { .. });
+        let of_files = matches!(
+            event,
+            ChatEvent::OfferStuck { .. } | ChatEvent::OfferSilent { .. } | ChatEvent::OfferEnded { .. }
+        );
         // What is over has no number any more.
         if let (Face::Json { json, .. }, true) = (&self.face, of_files) {
             json.event(&event, &self.app)?;
@@ -260,6 +276,9 @@ impl Driver {
 
     async fn settle(&mut self, outcome: Outcome) -> Result<(), Failure> {
         let actions = self.app.settle(outcome.clone());
+        if let Outcome::Offered { number, .. } | Outcome::NotOffered { number, .. } = &outcome {
+            self.readings.end(*number);
+        }
         if let Outcome::Offered { path, .. } = &outcome {
             self.viewer.offered(path, work::expanded(path));
         }
@@ -324,10 +343,14 @@ impl Driver {
 
     async fn perform(&mut self, actions: Vec<Action>) -> Result<(), Failure> {
         for action in actions {
-            if action == Action::Quit {
-                self.quits = true;
-            } else {
-                self.actions.send(action).await.or_exit(Exit::Other)?;
+            match action {
+                Action::Quit => self.quits = true,
+                Action::Offer { number, to, path } => {
+                    self.readings.begin(number, to, path);
+                    self.look_at_readings(true)?;
+                }
+                Action::StopReading(number) => self.readings.stop(number),
+                action => self.actions.send(action).await.or_exit(Exit::Other)?,
             }
         }
         Ok(())
@@ -343,11 +366,39 @@ impl Driver {
     /// Files that were handed over are on their way; or are so again.
     fn fetches(&mut self, fetched: Fetched) {
         self.transfers.retain(|other| other.torrent.info_hash() != fetched.torrent.info_hash());
+        self.blocked.remove(&fetched.torrent.info_hash());
         self.transfers.push(fetched);
+    }
+
+    /// How far is what is read to be offered. Programs are told once a second, and when there is a new one.
+    fn look_at_readings(&mut self, new: bool) -> Result<(), Failure> {
+        for (number, progress) in self.readings.progress() {
+            self.app.has_read(number, progress);
+        }
+        let Face::Json { json, .. } = &self.face else { return Ok(()) };
+        if new || self.readings_told.is_none_or(|told| told.elapsed() >= READINGS_EVERY) {
+            self.readings_told = Some(Instant::now());
+            self.app.requests.readings().iter().try_for_each(|reading| json.reading(reading))?;
+        }
+        Ok(())
+    }
+
+    /// Why nothing comes although somebody sends: told once, for the disk is tried again and again.
+    fn look_at_disks(&mut self) {
+        for fetched in &self.transfers {
+            let status = fetched.torrent.status();
+            if let (State::Blocked, Some(why)) = (status.state, status.error)
+                && self.blocked.insert(fetched.torrent.info_hash())
+            {
+                self.app.note(Kind::Failure, &format!("{}: {why}; it goes on once that is mended", fetched.name));
+            }
+        }
     }
 
     /// Looks at the transfers; what is complete is told once.
     fn look(&mut self) -> Result<(), Failure> {
+        self.look_at_readings(false)?;
+        self.look_at_disks();
         let mut views = Vec::new();
         for fetched in &mut self.transfers {
             let status = fetched.torrent.status();
@@ -368,6 +419,7 @@ impl Driver {
             let remark = match status.state {
                 State::Downloading => rate(status.stats.download_rate),
                 State::Seeding => format!("up {}", rate(status.stats.upload_rate)),
+                State::Blocked => "blocked".to_owned(),
                 _ => summary::remark(&status.stats),
             };
             views.push(TransferView { name: fetched.name.clone(), have_bytes, total_bytes, remark });

@@ -35,11 +35,12 @@ impl App {
             ChatEvent::OfferReceived { id, from, offer } => self.offered(id, &from, &offer),
             ChatEvent::OfferAccepted { id, with } => self.offer_taken(id, &with),
             ChatEvent::OfferDeclined { id, with } => self.offer_over(id, &with, "does not want"),
-            ChatEvent::OfferExpired { id, with } => self.offer_over(id, &with, "- nothing came of it:"),
+            ChatEvent::OfferExpired { id, with } => self.offer_expired(id, &with),
             // Whoever asked for it is told.
             ChatEvent::OfferReady { .. } => {}
             ChatEvent::OfferProgress { transfer, state } => self.take_progress(&transfer, state),
             ChatEvent::OfferStuck { transfer, tried } => self.take_stuck(&transfer, &tried),
+            ChatEvent::OfferSilent { transfer, silent } => self.take_silence(&transfer, silent),
             ChatEvent::OfferEnded { transfer, end } => self.transfer_over(&transfer, end),
             ChatEvent::Missed(events) => {
                 self.note(Kind::Failure, &format!("{} lost: more came than could be shown", count(events, "event")));
@@ -219,6 +220,19 @@ impl App {
         let files = known.unwrap_or_else(|| "the files".to_owned());
         let number = self.requests.open(id, with, requests::Kind::WeSend, &files);
         self.note(Kind::Notice, &format!("{} takes {files} (/hangup {number} takes it back)", with.name));
+    }
+
+    /// Nobody has answered in time, or whoever offered it has taken it back; or it broke off before it began.
+    fn offer_expired(&mut self, id: RequestId, with: &Person) {
+        // What the user has ended is told already.
+        let Some(request) = self.requests.close(id) else { return };
+        let (name, files) = (&with.name, request.files);
+        let text = match request.kind {
+            requests::Kind::WeOffer => format!("{files} is offered to {name} no more"),
+            requests::Kind::OffersUs => format!("{name} offers {files} no more"),
+            _ => format!("nothing comes of {files}: {name} broke off"),
+        };
+        self.note(Kind::Notice, &text);
     }
 
     fn offer_over(&mut self, id: RequestId, with: &Person, how: &str) {

@@ -2,6 +2,7 @@
 
 use super::action::Outcome;
 use super::app::App;
+use super::reading::Reading;
 use crate::exit::Failure;
 use crate::render::output;
 use serde::Serialize;
@@ -40,6 +41,13 @@ struct Files<'a> {
     have_bytes: u64,
     total_bytes: u64,
     state: &'static str,
+}
+
+/// What has been read of something.
+#[derive(Serialize, Debug)]
+struct Read {
+    done_bytes: u64,
+    total_bytes: Option<u64>,
 }
 
 /// What happened.
@@ -172,6 +180,22 @@ enum What<'a> {
         tried: Vec<String>,
         message: String,
     },
+    ChatSilent {
+        request: String,
+        number: Option<u32>,
+        key: String,
+        name: &'a str,
+        sending: bool,
+        silent: bool,
+    },
+    ChatReading {
+        number: u32,
+        key: String,
+        path: &'a str,
+        #[serde(flatten)]
+        read: Option<Read>,
+        state: &'static str,
+    },
     ChatMissed {
         events: u64,
     },
@@ -237,7 +261,13 @@ impl Json {
             Outcome::Called { to, id } => {
                 What::ChatCalling { request: id.to_string(), number: number(id), key: to.to_string() }
             }
-            Outcome::Offered { to, id, path } => {
+            Outcome::NotOffered { number, to, path, why } => {
+                let state = if why.is_some() { "failed" } else { "stopped" };
+                self.tell(What::ChatReading { number: *number, key: to.to_string(), path, read: None, state })?;
+                let text = app.pane.since(0).last().map(|line| line.text.join("\n")).unwrap_or_default();
+                return if why.is_some() { self.failed(&text) } else { self.done(&text) };
+            }
+            Outcome::Offered { to, id, path, .. } => {
                 What::ChatOffering { request: id.to_string(), number: number(id), key: to.to_string(), path }
             }
             Outcome::Told { id, number, text } => What::ChatTold { request: id.to_string(), number: *number, text },
@@ -246,6 +276,17 @@ impl Json {
             }
             Outcome::NotCalled { why, .. } | Outcome::Failed(why) => What::ChatFailed { message: why },
         })
+    }
+
+    /// So far is what is read to be offered.
+    pub(crate) fn reading(&self, reading: &Reading) -> Result<(), Failure> {
+        let Reading { number, to, path, progress, .. } = reading;
+        let read = Read {
+            done_bytes: progress.map_or(0, |progress| progress.done_bytes),
+            total_bytes: progress.map(|progress| progress.total_bytes),
+        };
+        let (key, read) = (to.to_string(), Some(read));
+        self.tell(What::ChatReading { number: *number, key, path, read, state: "reading" })
     }
 
     /// What was typed cannot be done.
@@ -369,6 +410,14 @@ impl<'a> What<'a> {
                 sending: transfer.ours,
                 tried: tried.iter().map(ToString::to_string).collect(),
                 message: app.stuck(transfer, tried),
+            },
+            ChatEvent::OfferSilent { transfer, silent } => Self::ChatSilent {
+                request: transfer.id.to_string(),
+                number: number(&transfer.id),
+                key: transfer.with.key.to_string(),
+                name: &transfer.name,
+                sending: transfer.ours,
+                silent: *silent,
             },
             ChatEvent::Missed(events) => Self::ChatMissed { events: *events },
             other => return Self::of_call(other, number),

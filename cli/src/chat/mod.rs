@@ -18,6 +18,7 @@ mod panics;
 pub(crate) mod people;
 pub(crate) mod pictures;
 pub(crate) mod plain;
+pub(crate) mod reading;
 pub(crate) mod requests;
 pub(crate) mod screen;
 pub(crate) mod sending;

@@ -1,8 +1,10 @@
 //! Calls and offers that are open: what can be answered, and what can be ended. An answer always names one of them.
 
 use super::command::Which;
+use super::reading::Reading;
 use std::collections::VecDeque;
 use swarm_proto::chat::{Person, PublicKey, RequestId};
+use swarm_proto::limits;
 
 /// Requests that are kept. The room keeps fewer.
 const OPEN: usize = 64;
@@ -46,10 +48,20 @@ pub(crate) struct Request {
     pub(crate) files: String,
 }
 
+/// What the user ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    Request(RequestId),
+    /// What is read to be offered, by its number.
+    Reading(u32),
+}
+
 /// All that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: Vec<Request>,
+    /// What is read to be offered: it has no id yet.
+    readings: Vec<Reading>,
     /// What was over before we were told that it is open.
     gone: VecDeque<RequestId>,
     last: u32,
@@ -70,15 +82,58 @@ impl Requests {
             return request.number;
         }
         self.last += 1;
+        self.push(self.last, id, with, kind, files);
+        self.last
+    }
+
+    fn push(&mut self, number: u32, id: RequestId, with: &Person, kind: Kind, files: &str) {
         if self.gone.contains(&id) {
-            return self.last;
+            return;
         }
         if self.open.len() == OPEN {
             self.open.remove(0);
         }
         let (name, files) = (with.name.clone(), files.to_owned());
-        self.open.push(Request { number: self.last, id, with: with.key, name, kind, files });
-        self.last
+        self.open.push(Request { number, id, with: with.key, name, kind, files });
+    }
+
+    /// Something is read to be offered; returns the number that its offer will have.
+    pub(crate) fn reads(&mut self, to: PublicKey, name: String, path: String, now_ms: u64) -> Result<u32, String> {
+        if self.readings.len() >= limits::CHAT_TRANSFERS {
+            return Err(format!(
+                "{} files are being read already: wait for one, or /hangup it",
+                limits::CHAT_TRANSFERS
+            ));
+        }
+        self.last += 1;
+        self.readings.push(Reading::new(self.last, to, name, path, now_ms));
+        Ok(self.last)
+    }
+
+    /// What was read is offered; returns its number, and whether the user has stopped it in the last moment.
+    pub(crate) fn offers(&mut self, number: u32, id: RequestId, to: &Person, path: &str) -> (u32, bool) {
+        let stops = self.end_reading(number).is_some_and(|reading| reading.stops);
+        // It may have been accepted before we knew that it is on its way.
+        if self.get(id).is_some() {
+            return (self.open(id, to, Kind::WeOffer, path), stops);
+        }
+        self.push(number, id, to, Kind::WeOffer, path);
+        (number, stops)
+    }
+
+    /// All that is read to be offered.
+    pub(crate) fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+
+    pub(crate) fn reading_mut(&mut self, number: u32) -> Option<&mut Reading> {
+        self.readings.iter_mut().find(|reading| reading.number == number)
+    }
+
+    /// Nothing is read any more under this number.
+    pub(crate) fn end_reading(&mut self, number: u32) -> Option<Reading> {
+        let at = self.readings.iter().position(|reading| reading.number == number)?;
+        Some(self.readings.remove(at))
     }
 
     /// A request has become something else, if it is open; returns its number.
@@ -128,29 +183,40 @@ impl Requests {
     pub(crate) fn to_answer(&self, which: &Which, seen: &[RequestId]) -> Result<&Request, String> {
         let only_seen = *which == Which::Only;
         let fits = |request: &&Request| is_waiting(request.kind) && (!only_seen || seen.contains(&request.id));
-        self.one(which, fits, "there is nothing to answer")
+        let open = self.open.iter().filter(fits).filter(|request| which.means(request.number, request.with));
+        one(open.map(|request| (request, request.described())), "there is nothing to answer")
     }
 
     /// What is to be ended.
-    pub(crate) fn to_end(&self, which: &Which) -> Result<&Request, String> {
-        let fits = |request: &&Request| !is_waiting(request.kind);
-        self.one(which, fits, "there is no call, no offer of yours and no transfer to end")
+    pub(crate) fn to_end(&self, which: &Which) -> Result<Ending, String> {
+        let open = self.open.iter().filter(|request| !is_waiting(request.kind));
+        let open = open.filter(|request| which.means(request.number, request.with));
+        let open = open.map(|request| (Ending::Request(request.id), request.described()));
+        let read = self.readings.iter().filter(|reading| !reading.stops && which.means(reading.number, reading.to));
+        let read = read.map(|it| (Ending::Reading(it.number), format!("{} ({} for {})", it.number, it.path, it.name)));
+        one(open.chain(read), "there is no call, no offer of yours and no transfer to end")
     }
+}
 
-    fn one(&self, which: &Which, fits: impl Fn(&&Request) -> bool, none: &str) -> Result<&Request, String> {
-        let meant = |request: &&Request| match which {
-            Which::Only => true,
-            Which::Number(number) => request.number == *number,
-            Which::Of(key) => request.with == *key,
-        };
-        let found: Vec<&Request> = self.open.iter().filter(fits).filter(meant).collect();
-        match found.as_slice() {
-            [] => Err(none.to_owned()),
-            [one] => Ok(one),
-            several => {
-                let listed: Vec<String> = several.iter().map(|request| request.described()).collect();
-                Err(format!("which one? {}; type its number behind the command", listed.join(", ")))
-            }
+impl Which {
+    fn means(&self, number: u32, with: PublicKey) -> bool {
+        match self {
+            Self::Only => true,
+            Self::Number(meant) => number == *meant,
+            Self::Of(key) => with == *key,
+        }
+    }
+}
+
+/// The only one of these, each with its description.
+fn one<T: Copy>(found: impl Iterator<Item = (T, String)>, none: &str) -> Result<T, String> {
+    let found: Vec<(T, String)> = found.collect();
+    match found.as_slice() {
+        [] => Err(none.to_owned()),
+        [(one, _)] => Ok(*one),
+        several => {
+            let listed: Vec<&str> = several.iter().map(|(_, described)| described.as_str()).collect();
+            Err(format!("which one? {}; type its number behind the command", listed.join(", ")))
         }
     }
 }
@@ -217,6 +283,6 @@ mod tests {
         requests.open(id, &anna, Kind::Talk, "");
         requests.open(id, &anna, Kind::WeCall, "");
         assert_eq!((requests.talk_with(key(1)), requests.is_calling(key(1))), (Some(id), false));
-        assert_eq!(requests.to_end(&Which::Only).unwrap().id, id);
+        assert_eq!(requests.to_end(&Which::Only).unwrap(), Ending::Request(id));
     }
 }

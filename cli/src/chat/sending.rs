@@ -16,6 +16,8 @@ pub(crate) struct Sending {
     have_bytes: u64,
     total_bytes: u64,
     state: TransferState,
+    /// Nothing is heard of it.
+    silent: bool,
     bytes_per_s: u64,
     /// When this was said: milliseconds since 1970.
     at_ms: u64,
@@ -27,6 +29,7 @@ impl Sending {
     /// How it looks among the transfers.
     pub(crate) fn view(&self) -> TransferView {
         let remark = match self.state {
+            _ if self.silent => "no answer".to_owned(),
             TransferState::Checking => "checks".to_owned(),
             TransferState::Waiting => "waits".to_owned(),
             _ => rate(self.bytes_per_s),
@@ -61,6 +64,7 @@ impl App {
                 have_bytes: 0,
                 total_bytes: transfer.total_bytes,
                 state: TransferState::Checking,
+                silent: false,
                 bytes_per_s: 0,
                 at_ms: now_ms,
                 quarters: 0,
@@ -75,6 +79,23 @@ impl App {
         }
         sending.quarters = sending.quarters.max(quarters);
         self.sendings.insert(at.unwrap_or(self.sendings.len()), sending);
+    }
+
+    /// Nothing is heard of the other side any more, or something is heard again.
+    pub(super) fn take_silence(&mut self, transfer: &Transfer, silent: bool) {
+        let Transfer { id, with, name: files, ours, .. } = transfer;
+        let sending = self.sendings.iter_mut().find(|sending| sending.id == *id);
+        sending.into_iter().for_each(|sending| sending.silent = silent);
+        if !silent {
+            return self.note(Kind::Notice, &format!("{} answers again", with.name));
+        }
+        let number = self.requests.get(*id).map(|request| request.number);
+        let way = number.map_or_else(String::new, |number| match ours {
+            true => format!("; /hangup {number} takes it back"),
+            false => format!("; /hangup {number} ends it"),
+        });
+        let text = format!("{} does not answer: {files} goes on if that changes within a minute{way}", with.name);
+        self.note(Kind::Failure, &text);
     }
 
     /// There is no connection: what is wrong, and what helps.

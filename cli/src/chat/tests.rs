@@ -1,6 +1,7 @@
 //! The room on a screen that is not there: what is typed, what is said, and what is seen of it.
 
 mod floods;
+mod readings;
 
 use super::action::{Action, Outcome, TransferView};
 use super::app::App;
@@ -347,7 +348,7 @@ fn what_somebody_has_of_an_offer_moves_and_ends() {
         let mut table = Table::new(80, 12);
         table.app.tells_fates = tells_fates;
         let id = RequestId([4; 16]);
-        table.app.settle(Outcome::Offered { to: key(3), id, path: "lake.zip".to_owned() });
+        table.app.settle(Outcome::Offered { number: 1, to: key(3), id, path: "lake.zip".to_owned() });
         table.app.take(ChatEvent::OfferAccepted { id, with: person("bo", 3) });
         assert!(table.last_line().ends_with("bo takes lake.zip (/hangup 1 takes it back)"), "{}", table.last_line());
         let mut progress = |have, state, seconds: u64| {
@@ -362,6 +363,12 @@ fn what_somebody_has_of_an_offer_moves_and_ends() {
         for (step, have) in [(3, 200_000), (4, 600_000), (5, 200_000), (6, 990_000)] {
             progress(have, TransferState::Fetching, step);
         }
+        table.app.take(ChatEvent::OfferSilent { transfer: transfer(true, 990_000), silent: true });
+        let (line, row) = (table.last_line(), table.screen()[9].clone());
+        assert!(line.ends_with("lake.zip goes on if that changes within a minute; /hangup 1 takes it back"), "{line}");
+        assert!(row.ends_with("#########- 99% no answer"), "{row}");
+        table.app.take(ChatEvent::OfferSilent { transfer: transfer(true, 990_000), silent: false });
+        assert!(!table.screen()[9].contains("no answer"));
         let lines = table.app.pane.since(0).filter(|line| line.text.join("").contains("bo has")).count();
         assert_eq!(lines, if tells_fates { 3 } else { 0 });
         assert_eq!(table.app.line("/hangup"), [Action::HangUp(id)]);
@@ -398,6 +405,11 @@ fn how_a_transfer_ended_is_said_in_words() {
     {
         assert!(line.contains(part), "{part}: {line}");
     }
+    table.app.take(ChatEvent::OfferSilent { transfer: transfer(false, 0), silent: true });
+    let line = table.last_line();
+    assert!(line.ends_with("bo does not answer: lake.zip goes on if that changes within a minute"), "{line}");
+    table.app.take(ChatEvent::OfferSilent { transfer: transfer(false, 0), silent: false });
+    assert!(table.last_line().ends_with("bo answers again"));
     table.app.take(ChatEvent::OfferStuck { transfer: transfer(true, 0), tried: Vec::new() });
     assert!(table.last_line().contains("does not get to bo") && table.last_line().contains("no address"));
 }

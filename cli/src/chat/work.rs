@@ -4,7 +4,7 @@ use super::action::{Action, Outcome};
 use super::pictures::terminal::Graphics;
 use std::path::PathBuf;
 use std::time::Duration;
-use swarm_engine::{ChatFailure, ChatHandle, Torrent};
+use swarm_engine::{ChatFailure, ChatHandle, ReadProgress, Reading, Torrent};
 use swarm_proto::chat::{ChatError, PublicKey, RequestId};
 use tokio::sync::mpsc;
 
@@ -50,7 +50,6 @@ pub(crate) async fn carry_out(
         let (room, tell) = (room.clone(), done.clone());
         match action {
             // What reads a disk or waits for others keeps nobody else waiting.
-            Action::Offer { to, path } => drop(tokio::spawn(offer(room, to, path, tell))),
             Action::AcceptOffer { id, files } => drop(tokio::spawn(fetch(room, id, files, tell, fetched.clone()))),
             action => {
                 let outcome = carry_out_one(&room, action).await;
@@ -92,7 +91,7 @@ async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
             Outcome::Done(text)
         }
         // Carried out elsewhere.
-        Action::Offer { .. } | Action::AcceptOffer { .. } | Action::Quit => return None,
+        Action::Offer { .. } | Action::StopReading(_) | Action::AcceptOffer { .. } | Action::Quit => return None,
     })
 }
 
@@ -108,10 +107,53 @@ async fn say(chat: &ChatHandle, text: &str) -> Result<(), ChatFailure> {
     }
 }
 
-async fn offer(room: Room, to: PublicKey, path: String, done: Done) {
-    let outcome = match room.chat.offer(to, expanded(&path)).await {
-        Ok(id) => Outcome::Offered { to, id, path },
-        Err(error) => Outcome::Failed(format!("{path}: {error}")),
+/// What is read to be offered, beside everything else: neither waits for the other. Ends with whoever holds it.
+pub(crate) struct Readings {
+    room: Room,
+    done: Done,
+    open: Vec<(u32, Reading)>,
+}
+
+impl Readings {
+    pub(crate) fn new(room: Room, done: Done) -> Self {
+        Self { room, done, open: Vec::new() }
+    }
+
+    /// Reads and offers something.
+    pub(crate) fn begin(&mut self, number: u32, to: PublicKey, path: String) {
+        let reading = Reading::default();
+        self.open.push((number, reading.clone()));
+        tokio::spawn(offer(self.room.clone(), (number, to, path), reading, self.done.clone()));
+    }
+
+    /// Stops one. What comes of it comes as an outcome, as ever.
+    pub(crate) fn stop(&self, number: u32) {
+        self.open.iter().filter(|(other, _)| *other == number).for_each(|(_, reading)| reading.stop());
+    }
+
+    /// Something has come of one.
+    pub(crate) fn end(&mut self, number: u32) {
+        self.open.retain(|(other, _)| *other != number);
+    }
+
+    /// How far each is, by its number.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = (u32, Option<ReadProgress>)> {
+        self.open.iter().map(|(number, reading)| (*number, reading.progress()))
+    }
+}
+
+impl Drop for Readings {
+    fn drop(&mut self) {
+        self.open.iter().for_each(|(_, reading)| reading.stop());
+    }
+}
+
+async fn offer(room: Room, (number, to, path): (u32, PublicKey, String), reading: Reading, done: Done) {
+    let not = |path, why| Outcome::NotOffered { number, to, path, why };
+    let outcome = match room.chat.offer_watched(to, expanded(&path), reading).await {
+        Ok(id) => Outcome::Offered { number, to, id, path },
+        Err(ChatFailure::Stopped) => not(path, None),
+        Err(error) => not(path, Some(error.to_string())),
     };
     let _gone = done.send(outcome);
 }

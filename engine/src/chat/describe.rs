@@ -1,11 +1,12 @@
 //! What is said of files before anybody has asked for them: a metainfo that a chat can carry.
 
 use super::handle::ChatFailure;
+use super::reading::Reading;
 use crate::disk::HashJob;
 use crate::disk::create::{self, ScanOptions};
 use crate::disk::resume::remember_hashed;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use swarm_proto::chat::ChatError;
 use swarm_proto::id::HASH_LENGTH;
 use swarm_proto::limits;
@@ -20,16 +21,21 @@ pub(super) struct Described {
 }
 
 /// Reads all of it, and records in the folder that this was done, so that it need not be read once more to be served.
-pub(super) fn describe(path: &Path, state_folder: Option<&Path>) -> Result<Described, ChatFailure> {
-    let list = create::scan(path, &ScanOptions::default())?;
+/// Whoever stops it finds no such record.
+pub(super) fn describe(path: &Path, state_folder: Option<&Path>, reading: &Reading) -> Result<Described, ChatFailure> {
+    let list = create::scan_unless(path, &ScanOptions::default(), reading.flag())?;
     let content = list.content();
     let files = if let Content::Folder(files) = &content { files.len() } else { 1 };
     // Known before the hashing, which may take long.
     let builder = fitting(MetainfoBuilder::new(list.name(), content), limits::CHAT_METAINFO_LENGTH)?;
     let geometry = builder.geometry()?;
-    let (count, cancel) = (|_: u64| {}, AtomicBool::new(false));
-    let hashes = create::hash(&list, geometry, HashJob::new(&count, &cancel))?;
+    reading.listed(geometry.total_length());
+    let count = |bytes: u64| reading.advance(bytes);
+    let hashes = create::hash(&list, geometry, HashJob::new(&count, reading.flag()))?;
     let metainfo = Metainfo::parse(builder.build(&hashes)?)?;
+    if reading.flag().load(Ordering::Relaxed) {
+        return Err(ChatFailure::Stopped);
+    }
     if let Some(folder) = state_folder
         && let Err(error) = remember_hashed(folder, path, &metainfo, list.stamps())
     {
@@ -102,13 +108,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_large_is_not_read_first() {
+        let (folder, reading) = (tempfile::tempdir().unwrap(), Reading::default());
+        for name in ["first half", "second half"] {
+            std::fs::File::create(folder.path().join(name)).unwrap().set_len(10_000 * GB).unwrap();
+        }
+        let error = describe(folder.path(), None, &reading).unwrap_err().to_string();
+        assert!(error.contains("one archive"), "{error}");
+        assert_eq!(reading.progress(), None);
+    }
+
+    #[test]
     fn what_does_not_fit_says_what_helps() {
         let folder = tempfile::tempdir().unwrap();
         let name = "x".repeat(200);
         for at in 0..2_600 {
             std::fs::write(folder.path().join(format!("{name}{at}")), b"").unwrap();
         }
-        let error = describe(folder.path(), None).unwrap_err().to_string();
+        let error = describe(folder.path(), None, &Reading::default()).unwrap_err().to_string();
         assert!(error.contains("one archive") && error.contains("metainfo"), "{error}");
     }
 }

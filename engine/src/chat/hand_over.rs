@@ -2,11 +2,12 @@
 
 use super::describe::{Described, describe};
 use super::handle::{ChatFailure, ChatHandle};
-use super::offered::ENDING;
+use super::offered::{ENDING, Hold};
+use super::reading::{Reading, StopsIt};
 use super::task::address_of;
 use super::transfers::{Fetch, reachable};
 use crate::Torrent;
-use crate::session::{AddError, AddTorrent};
+use crate::session::{AddError, AddTorrent, Session};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use swarm_proto::chat::{ChatError, ChatEvent, Offer, PublicKey, Reach, RequestId};
@@ -16,23 +17,48 @@ use tokio::time::timeout;
 
 impl ChatHandle {
     /// Offers a file or folder to somebody. It is hashed first, and served by this session from then on until no offer
-    /// of it is open any more. How it goes is told by [`ChatEvent::OfferProgress`] and [`ChatEvent::OfferEnded`].
+    /// of it is open any more. How it goes is told by [`ChatEvent::OfferProgress`] and [`ChatEvent::OfferEnded`]. The
+    /// hashing stops when this is dropped.
     ///
     /// # Errors
     /// When it cannot be read or described in a chat, and as [`swarm_proto::chat::Room::offer`].
     pub async fn offer(&self, to: PublicKey, path: impl Into<PathBuf>) -> Result<RequestId, ChatFailure> {
-        self.offer_at(to, path.into(), self.reach()).await
+        self.offer_watched(to, path, Reading::default()).await
+    }
+
+    /// [`ChatHandle::offer`], with `reading` to see how far the hashing is and to stop it.
+    ///
+    /// # Errors
+    /// As [`ChatHandle::offer`], and [`ChatFailure::Stopped`].
+    pub async fn offer_watched(
+        &self,
+        to: PublicKey,
+        path: impl Into<PathBuf>,
+        reading: Reading,
+    ) -> Result<RequestId, ChatFailure> {
+        self.offer_at(to, path.into(), self.reach(), reading).await
     }
 
     /// The same, as somebody who takes connections there.
-    pub(super) async fn offer_at(&self, to: PublicKey, path: PathBuf, reach: Reach) -> Result<RequestId, ChatFailure> {
-        let session = self.session();
-        let described = spawn_blocking({
-            let (path, state_folder) = (path.clone(), session.state_folder().map(Path::to_owned));
-            move || describe(&path, state_folder.as_deref())
-        });
-        let Described { metainfo, files, total_length } = described.await.map_err(|_| ChatFailure::Crashed)??;
-        let hold = session.offered().serve(&session, metainfo.clone(), path).await?;
+    pub(super) async fn offer_at(
+        &self,
+        to: PublicKey,
+        path: PathBuf,
+        reach: Reach,
+        reading: Reading,
+    ) -> Result<RequestId, ChatFailure> {
+        // What nobody will be offered is not read.
+        self.ask(move |room, _, _| room.may_offer(to)).await??;
+        let _stops = StopsIt(reading.clone());
+        let (described, hold) = tokio::select! {
+            biased;
+            () = reading.stopped() => return Err(ChatFailure::Stopped),
+            // A task of its own: half of it is never left behind, whoever goes.
+            prepared = tokio::spawn(prepare(self.session(), path, reading.clone())) => {
+                prepared.map_err(|_| ChatFailure::Crashed)??
+            }
+        };
+        let Described { metainfo, files, total_length } = described;
         let Reach { port, addresses } = reach;
         let (info_hash, name) = (metainfo.info_hash(), metainfo.name().to_owned());
         let offer = Offer { info_hash, name, total_length, files, port, addresses };
@@ -135,6 +161,18 @@ impl ChatHandle {
             }
         }
     }
+}
+
+/// Reads and serves what is to be offered.
+async fn prepare(session: Session, path: PathBuf, reading: Reading) -> Result<(Described, Hold), ChatFailure> {
+    let described = spawn_blocking({
+        let (path, state_folder) = (path.clone(), session.state_folder().map(Path::to_owned));
+        let reading = reading.clone();
+        move || describe(&path, state_folder.as_deref(), &reading)
+    });
+    let described = described.await.map_err(|_| ChatFailure::Crashed)??;
+    let hold = session.offered().serve(&session, described.metainfo.clone(), path, &reading).await?;
+    Ok((described, hold))
 }
 
 /// The files and nothing else: what a stranger's metainfo says of trackers, web seeds and peers is not asked for.

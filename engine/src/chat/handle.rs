@@ -34,6 +34,9 @@ pub enum ChatFailure {
     /// What is to be handed over cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The user does not want it to be handed over any more.
+    #[error("stopped before it was offered")]
+    Stopped,
     /// No torrent can be made of it.
     #[error(transparent)]
     Metainfo(#[from] MetainfoError),

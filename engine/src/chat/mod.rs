@@ -13,6 +13,7 @@ mod identity;
 mod meeting;
 mod names;
 mod offered;
+mod reading;
 mod relay;
 mod task;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use handle::{ChatFailure, ChatHandle};
 pub use identity::{ChatFileError, load_or_make_identity, save_identity};
 pub use meeting::make_room;
 pub use names::{lookup_name, register_name, release_name};
+pub use reading::{ReadProgress, Reading};
 
 pub(crate) use handle::Requests;
 pub(crate) use offered::Offered;

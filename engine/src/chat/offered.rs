@@ -4,6 +4,7 @@
 //! reason is left alone.
 
 use super::handle::ChatFailure;
+use super::reading::Reading;
 use crate::handle::Background;
 use crate::session::{AddError, AddTorrent, Session};
 use std::collections::HashMap;
@@ -43,12 +44,14 @@ pub(super) struct Hold {
 }
 
 impl Offered {
-    /// Serves what is at this path. Whoever is offered it finds it ready: returns when it was looked at.
+    /// Serves what is at this path. Whoever is offered it finds it ready: returns when it was looked at, or when the user
+    /// wants it no more.
     pub(super) async fn serve(
         &self,
         session: &Session,
         metainfo: Metainfo,
         path: PathBuf,
+        reading: &Reading,
     ) -> Result<Hold, ChatFailure> {
         let mut served = self.served.lock().await;
         served.retain(|_, served| served.strong_count() > 0);
@@ -60,7 +63,7 @@ impl Offered {
                     let torrent = torrent.background();
                     let serving = Arc::new(Served(torrent.clone()));
                     served.insert(info_hash, Arc::downgrade(&serving));
-                    torrent.wait_checked().await;
+                    checked(&torrent, reading).await?;
                     if !torrent.status().complete {
                         let changed = || ChatFailure::Changed(path.clone());
                         return Err(torrent.status().error.map_or_else(changed, ChatFailure::NotServed));
@@ -73,12 +76,21 @@ impl Offered {
             let duplicate = || failed(AddError::Duplicate(info_hash));
             let torrent = session.find(info_hash).ok_or_else(duplicate)?;
             if !torrent.is_ending() {
-                torrent.wait_checked().await;
+                checked(&torrent, reading).await?;
                 let serving = served.get(&info_hash).and_then(Weak::upgrade);
                 return Ok(Hold { torrent, _served: serving });
             }
             // The last offer of it has just ended.
             timeout(ENDING, torrent.wait_ended()).await.map_err(|_| duplicate())?;
         }
+    }
+}
+
+/// Waits until the torrent was looked at, unless the user wants it no more.
+async fn checked(torrent: &Background, reading: &Reading) -> Result<(), ChatFailure> {
+    tokio::select! {
+        biased;
+        () = reading.stopped() => Err(ChatFailure::Stopped),
+        () = torrent.wait_checked() => Ok(()),
     }
 }

@@ -16,7 +16,8 @@ use swarm_proto::id::InfoHash;
 
 /// How often it is looked how far they are.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long torrents of which nobody talks any more go on without a connection.
+/// How long torrents of which nobody talks any more go on: what we fetch, once there is no connection; what we serve, whoever
+/// is connected, for the user sees nothing of it any more and could not end it.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// A torrent that came by an offer.
@@ -35,7 +36,7 @@ pub(super) struct Transfers {
     fetching: HashMap<RequestId, Background>,
     /// All that was fetched and has not ended: somebody may offer it again.
     fetched: HashMap<InfoHash, Fetch>,
-    /// The other side does not talk any more, but there may be connections still; since when there are none.
+    /// The other side does not talk any more, but there may be connections still; since when that time runs.
     lingering: Vec<(Lingering, Option<Instant>)>,
     look_at: Option<tokio::time::Instant>,
 }
@@ -133,13 +134,13 @@ impl Transfers {
             // Fails when it is over; then the event is on its way.
             let _over = room.report(now, *id, state(&status), status.stats.have_bytes);
         }
-        self.lingering.retain_mut(|(torrent, alone)| {
+        self.lingering.retain_mut(|(torrent, since)| {
             let status = torrent.torrent().status();
-            let since = *alone.get_or_insert(now);
-            if status.stats.peers > 0 {
-                *alone = None;
+            let comes = status.stats.peers > 0 && matches!(torrent, Lingering::Fetched(_));
+            let over = now.duration_since(*since.get_or_insert(now)) >= LINGER && !comes;
+            if comes {
+                *since = None;
             }
-            let over = status.stats.peers == 0 && now.duration_since(since) >= LINGER;
             if let (true, Lingering::Fetched(torrent)) = (over && !status.complete, &*torrent)
                 && !is_fetched(&self.fetching, torrent)
             {
@@ -185,6 +186,9 @@ pub(super) fn reachable(reach: &Reach, neighbour: Option<SocketAddr>, all: &Addr
     }
     addresses.into_iter().map(|ip| SocketAddr::new(ip, reach.port)).collect()
 }
+
+#[cfg(test)]
+mod linger;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use swarm_proto::geometry::{Geometry, PieceIndex};
 use swarm_proto::id::HASH_LENGTH;
@@ -161,6 +162,11 @@ struct Found {
 ///
 /// Errors: nothing there, nothing in it, a name that is not UTF-8 (no torrent can carry it), too many files.
 pub fn scan(path: &Path, options: &ScanOptions) -> Result<FileList, DiskError> {
+    scan_unless(path, options, &AtomicBool::new(false))
+}
+
+/// [`scan`] that ends with [`DiskError::Cancelled`] soon after `cancel` is set.
+pub(crate) fn scan_unless(path: &Path, options: &ScanOptions, cancel: &AtomicBool) -> Result<FileList, DiskError> {
     let real = std::fs::canonicalize(path).map_err(DiskError::system(Operation::Open, path))?;
     let name = path.file_name().or_else(|| real.file_name()).ok_or_else(|| refused(path, "it has no name"))?;
     let name = utf8(name.to_owned(), path)?;
@@ -168,7 +174,7 @@ pub fn scan(path: &Path, options: &ScanOptions) -> Result<FileList, DiskError> {
     let mut found = Found::default();
     if metadata.is_dir() {
         let folder = Folder::open(&real)?;
-        scan_folder(&folder, options, &mut found)?;
+        scan_folder(&folder, options, cancel, &mut found)?;
         return FileList::new(folder, name, false, found);
     }
     let (Some(parent), Some(real_name)) = (real.parent(), real.file_name()) else {
@@ -182,13 +188,21 @@ pub fn scan(path: &Path, options: &ScanOptions) -> Result<FileList, DiskError> {
     FileList::new(folder, name, true, found)
 }
 
-fn scan_folder(folder: &Folder, options: &ScanOptions, found: &mut Found) -> Result<(), DiskError> {
+fn scan_folder(
+    folder: &Folder,
+    options: &ScanOptions,
+    cancel: &AtomicBool,
+    found: &mut Found,
+) -> Result<(), DiskError> {
     let mut folders: Vec<Vec<String>> = vec![Vec::new()];
     while let Some(elements) = folders.pop() {
         let relative: PathBuf = elements.iter().collect();
         let path = folder.display_path(&relative);
         let error = || DiskError::system::<std::io::Error>(Operation::List, &path);
         for entry in std::fs::read_dir(&path).map_err(error())? {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(DiskError::Cancelled);
+            }
             let entry = entry.map_err(error())?;
             let name = entry.file_name();
             let below = relative.join(&name);
@@ -300,7 +314,6 @@ mod tests {
     use std::fs;
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
-    use std::sync::atomic::AtomicBool;
     use swarm_proto::metainfo::{Metainfo, MetainfoBuilder};
     use tempfile::TempDir;
 

@@ -8,7 +8,7 @@ use super::identity::PublicKey;
 use super::line::{Arrived, Line, retry_after};
 use super::noise::{self, Binding};
 use super::payload::{Inner, Kind, Payload, Reason, parse_offer};
-use super::text::shown_text;
+use super::text::{shown_name, shown_text};
 use super::transfers::{self, Progress};
 use super::{Room, limits};
 use crate::metainfo::Metainfo;
@@ -306,6 +306,7 @@ impl Room {
     /// A channel stands.
     pub(super) fn established(&mut self, now: Instant, id: RequestId, with: PublicKey, kind: Kind) {
         let person = self.person(with);
+        self.transfer_heard(now, id);
         let ours = self.calls.get_mut(&id).is_some_and(|call| call.ours);
         match kind {
             Kind::Call => self.events.push_back(ChatEvent::CallEstablished { id, with: person }),
@@ -389,6 +390,7 @@ impl Room {
             self.stats.replayed += 1;
             return;
         };
+        self.transfer_heard(now, id);
         for number in acknowledged {
             self.events.push_back(ChatEvent::DirectState { id, number, state: DeliveryState::Delivered });
         }
@@ -399,17 +401,17 @@ impl Room {
 
     fn take_inner(&mut self, now: Instant, from: PublicKey, id: RequestId, inner: Inner) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let kind = call.kind;
+        let (kind, closing) = (call.kind, matches!(call.phase, Phase::Closing { .. }));
         match inner {
             Inner::Text { number, time_ms, text } if kind == Kind::Call => {
-                if !matches!(call.phase, Phase::Closing { .. }) {
+                if !closing {
                     let (from, text) = (self.person(from), shown_text(&text));
                     self.events.push_back(ChatEvent::DirectMessage { id, from, number, text, time_ms });
                 }
             }
             Inner::Data { last, bytes, .. } if kind == Kind::Offer && !call.ours => {
-                // Once it is here, it is here.
-                if self.transfer_has_begun(&id) {
+                // Once it is here, it is here; and once it is wrong, nothing makes it better.
+                if closing || self.transfer_has_begun(&id) {
                     return;
                 }
                 let Some(call) = self.calls.get_mut(&id) else { return };
@@ -437,8 +439,7 @@ impl Room {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let metainfo = Bytes::from(std::mem::take(&mut call.metainfo));
         let offer = call.offer.clone();
-        let is_it = |offer: &Offer| Metainfo::parse(metainfo.clone()).is_ok_and(|it| it.info_hash() == offer.info_hash);
-        match offer.filter(is_it) {
+        match offer.filter(|offer| Metainfo::parse(metainfo.clone()).is_ok_and(|it| is_of(&it, offer))) {
             Some(offer) => {
                 let from = self.person(from);
                 self.transfer_begins(id);
@@ -578,4 +579,12 @@ impl Room {
             self.end_calls_with(now, peer, CallEnd::HungUp);
         }
     }
+}
+
+/// Whether it is of what was offered, and accepted for its name and length.
+fn is_of(metainfo: &Metainfo, offer: &Offer) -> bool {
+    let total_length = metainfo.geometry().total_length();
+    metainfo.info_hash() == offer.info_hash
+        && total_length == offer.total_length
+        && shown_name(metainfo.name()) == offer.name
 }

@@ -484,6 +484,14 @@ pub enum ChatEvent {
         /// Where this side has tried to connect to the other one.
         tried: Vec<SocketAddr>,
     },
+    /// Nothing has come over the channel of files that were accepted for 30 s, or something comes again. The files
+    /// themselves need no channel; it is given up a minute and a half after something went unanswered.
+    OfferSilent {
+        /// Which files.
+        transfer: Transfer,
+        /// Whether the other side is silent.
+        silent: bool,
+    },
     /// It is over with files that were accepted. Once for each offer, and on both sides.
     OfferEnded {
         /// Which files, and how much of them is there.
@@ -518,8 +526,8 @@ pub enum ChatError {
     /// A name that cannot be.
     #[error("a name has 1 to 64 bytes, and something to see in it")]
     BadName,
-    /// Nobody with this key has been seen in the room.
-    #[error("nobody with this key has been seen here")]
+    /// Nobody with this key is in the room.
+    #[error("this person is not here now")]
     Unknown,
     /// The user has blocked the key.
     #[error("this person is blocked: unblock first")]
@@ -537,7 +545,9 @@ pub enum ChatError {
     #[error("no such request is open: it was answered or taken back, or is too old")]
     NoSuchRequest,
     /// The metainfo is longer than [`crate::limits::CHAT_METAINFO_LENGTH`].
-    #[error("too many files to be handed over in a chat: make one archive of them, or hand around the metainfo file")]
+    #[error(
+        "some 6,000 files and 10 TB can be handed over in a chat: make one archive of more files, or hand around a metainfo file"
+    )]
     MetainfoTooLong,
     /// We have left the room.
     #[error("the room was left")]

@@ -137,6 +137,13 @@ impl Line {
         self.outgoing.iter().any(|item| item.content == Content::Report)
     }
 
+    /// The other side is there: a report that is not acknowledged yet gets two more tries at least.
+    pub(super) fn is_heard(&mut self) {
+        for item in self.outgoing.iter_mut().filter(|item| item.content == Content::Report) {
+            item.tries = item.tries.min(TRIES - 2);
+        }
+    }
+
     /// Messages that are not acknowledged.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

@@ -42,6 +42,15 @@ impl Room {
         self.ask(now, to, Kind::Offer, Some(offer), metainfo)
     }
 
+    /// Whether [`Room::offer`] to somebody would be refused now whatever is offered, for whoever has to prepare it first.
+    ///
+    /// # Errors
+    /// As [`Room::call`].
+    pub fn may_offer(&self, to: PublicKey) -> Result<(), ChatError> {
+        self.check_person(to, Kind::Offer)?;
+        self.noise_key_of(&to).map(drop).ok_or(ChatError::Unknown)
+    }
+
     fn ask(
         &mut self,
         now: Instant,

@@ -1,8 +1,9 @@
 //! Files on their way: the channel of an offer that was accepted stays open, and whoever fetches says over it how far it is.
 //!
 //! Owns what was said last. A new report goes only when the one before has arrived, so nothing queues; whoever hands over
-//! hears of one a second at most, whatever the other side sends, and of an end once. Nothing here is proof of anything:
-//! the other side says what it likes of itself, within the size of the offer.
+//! hears of one a second at most, whatever the other side sends, and of an end once. Where nothing comes, either side says
+//! something for the sake of the acknowledgement, so that who has crashed is not taken for somebody who is slow. Nothing here
+//! is proof of anything: the other side says what it likes of itself, within the size of the offer.
 
 use super::calls::{Call, Over, Phase};
 use super::contract::{CallEnd, ChatError, ChatEvent, Output, Reach, RequestId, Transfer, TransferEnd, TransferState};
@@ -20,6 +21,10 @@ const REPORT_EACH: Duration = Duration::from_secs(1);
 const CHANGE_EVERY: Duration = Duration::from_secs(1);
 /// How long there may be no connection before the user is told.
 const STUCK_AFTER: Duration = Duration::from_secs(20);
+/// How long the other side may be silent before something is said that it has to acknowledge: a sign of life, or of none.
+const SIGN_AFTER: Duration = Duration::from_secs(15);
+/// How long the other side may be silent before the user is told: what was to be acknowledged has gone four times by then.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// How far somebody says to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +45,10 @@ pub(super) struct Progress {
     /// Reports of ours that have gone.
     reports: u32,
     waiting_since: Option<Instant>,
+    /// When something came from the other side, at first that the channel stands.
+    heard: Option<Instant>,
+    /// The user knows that nothing comes from the other side.
+    silent: bool,
     /// The user knows that there is no connection.
     stuck: bool,
     /// The user knows that it is over.
@@ -72,6 +81,16 @@ impl Progress {
         self.waiting_since.filter(|_| !self.stuck && !self.over).map(|since| since + STUCK_AFTER)
     }
 
+    /// When the user is to be told that nothing comes from the other side.
+    fn silent_at(&self) -> Option<Instant> {
+        self.heard.filter(|_| !self.silent && !self.over).map(|heard| heard + SILENT_AFTER)
+    }
+
+    /// What is said for the sake of saying something: how far it is, once more.
+    fn sign(&self) -> Report {
+        self.newest.map_or(Report { state: TransferState::Checking, have: 0 }, |(report, _)| report)
+    }
+
     fn have(&self) -> u64 {
         self.newest.map_or(0, |(report, _)| report.have)
     }
@@ -100,15 +119,32 @@ impl Call {
         accepted && self.kind == Kind::Offer && (self.ours || self.progress.begun)
     }
 
-    /// When something of the files is to be told. A report waits for the one before, which wakes us when it has arrived.
+    /// When something of the files is to be told or asked.
     pub(super) fn progress_due(&self, every: Duration) -> Option<Instant> {
+        // Behind an acceptance that may not have arrived, all of this waits.
+        if !matches!(self.phase, Phase::Up { answer: None, .. }) {
+            return None;
+        }
+        let known = self.progress.stuck_at().into_iter().chain(self.progress.silent_at());
+        known.chain(self.told_due(every)).chain(self.sign_due()).min()
+    }
+
+    /// When the newest report is to be told. It waits for the one before, which wakes us when it has arrived.
+    fn told_due(&self, every: Duration) -> Option<Instant> {
         let Phase::Up { line, .. } = &self.phase else { return None };
-        let told = match self.ours {
+        match self.ours {
             true => self.progress.tell_at(CHANGE_EVERY),
             false if line.is_reporting() => None,
             false => self.progress.tell_at(every),
-        };
-        told.into_iter().chain(self.progress.stuck_at()).min()
+        }
+    }
+
+    /// When a sign of life is to be asked for. What is under way is one already, and tells as soon as it arrives or fails.
+    fn sign_due(&self) -> Option<Instant> {
+        let Phase::Up { line, .. } = &self.phase else { return None };
+        // A receiver begins to report when its shell does.
+        let speaks = self.ours || self.progress.newest.is_some();
+        self.progress.heard.filter(|_| speaks && line.is_idle()).map(|heard| heard + SIGN_AFTER)
     }
 
     /// Puts a report on the line.
@@ -116,7 +152,11 @@ impl Call {
         let Phase::Up { line, .. } = &mut self.phase else { return };
         let Some(number) = line.next_number() else { return };
         line.push(now, &Inner::Report { number, state: report.state, have: report.have });
-        (self.progress.told, self.progress.reports) = (Some((report, now)), self.progress.reports.saturating_add(1));
+        // What the sender says back is for nobody.
+        if !self.ours {
+            (self.progress.told, self.progress.reports) =
+                (Some((report, now)), self.progress.reports.saturating_add(1));
+        }
     }
 }
 
@@ -167,6 +207,21 @@ impl Room {
         }
         self.drive_calls(now);
         Ok(())
+    }
+
+    /// Something of an open channel has come.
+    pub(super) fn transfer_heard(&mut self, now: Instant, id: RequestId) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.is_transfer()) else { return };
+        call.progress.heard = Some(now);
+        if let Phase::Up { line, .. } = &mut call.phase {
+            line.is_heard();
+        }
+        if std::mem::take(&mut call.progress.silent)
+            && !call.progress.over
+            && let Some(transfer) = self.transfer(&id)
+        {
+            self.events.push_back(ChatEvent::OfferSilent { transfer, silent: false });
+        }
     }
 
     /// The metainfo of what we take is here: from now on we report.
@@ -293,7 +348,18 @@ impl Room {
             }
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let Some((newest, _)) = call.progress.newest.filter(|_| due(call.progress_due(every))) else { return };
+        if due(call.progress.silent_at()) {
+            call.progress.silent = true;
+            if let Some(transfer) = self.transfer(&id) {
+                self.events.push_back(ChatEvent::OfferSilent { transfer, silent: true });
+            }
+        }
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if due(call.sign_due()) {
+            let sign = call.progress.sign();
+            call.push_report(now, sign);
+        }
+        let Some((newest, _)) = call.progress.newest.filter(|_| due(call.told_due(every))) else { return };
         if !call.ours {
             return call.push_report(now, newest);
         }

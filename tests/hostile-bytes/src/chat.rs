@@ -205,7 +205,7 @@ impl World {
 
     fn offer(&mut self, at: usize) -> Option<RequestId> {
         let (info_hash, total_length) = (self.files.info_hash(), self.files.layout().geometry().total_length());
-        let offer = Offer { info_hash, name: "x".into(), total_length, files: 1, port: 1, addresses: Vec::new() };
+        let offer = Offer { info_hash, name: "film".into(), total_length, files: 1, port: 1, addresses: Vec::new() };
         let to = identity(1 - at).public();
         self.rooms[at].offer(self.now, to, offer, self.files.bytes().clone()).ok()
     }

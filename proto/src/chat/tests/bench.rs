@@ -51,7 +51,7 @@ pub(super) fn at_tracker(at: usize) -> RelayPeer {
     RelayPeer { tracker: "tracker:1".into(), address: ([10, 0, 0, 1], port).into() }
 }
 
-fn config(at: usize, name: &str) -> RoomConfig {
+pub(super) fn config(at: usize, name: &str) -> RoomConfig {
     RoomConfig { room: ROOM, identity: identity(at), name: name.into(), book: Vec::new(), wall_ms: WALL_MS }
 }
 
