@@ -28,7 +28,8 @@ fn said(author: u32, sequence: u64) -> Bytes {
 }
 
 fn room(now: Instant) -> Room {
-    let config = RoomConfig { room: ROOM, identity: puppet(0), name: "p".into(), book: vec![], wall_ms: 1 };
+    let config =
+        RoomConfig { room: ROOM, identity: puppet(0), name: "p".into(), book: vec![], look_up_names: true, wall_ms: 1 };
     let mut room = Room::new(config, [1; 32], now).expect("a good name");
     room.handle_connected(now, PeerKey(1));
     room

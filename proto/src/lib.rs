@@ -11,6 +11,7 @@ pub mod choker;
 pub mod geometry;
 pub mod id;
 pub mod layout;
+pub mod likeness;
 pub mod limits;
 pub mod magnet;
 pub mod metainfo;

@@ -40,7 +40,14 @@ fn puppet(at: u64) -> Identity {
 }
 
 fn room(at: u64, now: Instant) -> Room {
-    let config = RoomConfig { room: ROOM, identity: puppet(at), name: format!("{at}"), book: vec![], wall_ms: WALL_MS };
+    let config = RoomConfig {
+        room: ROOM,
+        identity: puppet(at),
+        name: format!("{at}"),
+        book: vec![],
+        look_up_names: true,
+        wall_ms: WALL_MS,
+    };
     let seed = std::array::from_fn(|place| at.to_be_bytes()[place % 8]);
     Room::new(config, seed, now).expect("a good name")
 }

@@ -40,6 +40,11 @@ fn a_name_is_one_key_s_until_it_is_given_back() {
     }
     let own = anna.run(&format!("id lookup anna --tracker {url}")).good();
     assert!(own.starts_with(fingerprint) && own.contains("you"), "{own}");
+    anna.run(&format!("id register pay --tracker {url}")).good();
+    let refused = bo.run(&format!("id register рау --tracker {url}"));
+    refused.failed(6, "it looks like pay, and that name is somebody else's");
+    let like = bo.run(&format!("id lookup рау --tracker {url}")).good();
+    assert!(like.starts_with(fingerprint) && like.contains("рау looks like it"), "{like}");
     // Another key gets it neither by asking nor by giving it back; its own renews it.
     bo.run(&format!("id register Anna --tracker {url}")).failed(6, "the name is somebody else's");
     bo.run(&format!("id release anna --tracker {url}")).failed(6, "the name is somebody else's");
@@ -60,6 +65,7 @@ fn what_cannot_be_registered_is_told() {
     for bad in ["a/b", "a#b", "✓anna", &"x".repeat(65)] {
         register(bad, &url).failed(2, "name");
     }
+    register("аnna", &url).failed(2, "mixes alphabets");
     for name in ["one", "two", "three", "four"] {
         register(name, &url).good();
     }
@@ -99,7 +105,7 @@ fn a_room_shows_whose_a_registered_name_is() {
     assert_eq!((&person["registered"], &person["key"]), (&Value::from(true), &registered["key"]));
     let seen = hers.event("chat_name_of_another", |_| true);
     assert_eq!((&seen["person"]["trust"], &seen["person"]["registered"]), (&"name_conflict".into(), &false.into()));
-    let line = his.until("has that name registered for");
+    let line = his.until("looks like it, registered for");
     assert!(line.contains("!! SOMEBODY ELSE MAY CALL HIMSELF Anna: ") && line.contains(fingerprint), "{line}");
     his.types("/peers");
     let mut people = vec![his.until("(here, you)"), his.line(), his.line()];

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use swarm_engine::{AddTorrent, Listen, Session, SessionConfig, Torrent};
 use swarm_proto::metainfo::{Content, Metainfo, MetainfoBuilder, SourceFile};
 use swarm_proto::swarm::Profile;
-use swarm_tracker_core::{Store, StoreConfig};
+use swarm_tracker_core::{Store, StoreConfig, Watched};
 use swarm_tracker_http::{HttpTracker, HttpTrackerConfig};
-use swarm_tracker_native::{Config, NativeTracker};
+use swarm_tracker_native::{Config, Handle, NativeTracker};
 use swarm_tracker_udp::{UdpTracker, UdpTrackerConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -111,6 +111,7 @@ pub struct Trackers {
     pub udp: String,
     /// Announce URL of the native dialect.
     pub native: String,
+    watched: Handle,
     stop: Vec<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -130,6 +131,7 @@ impl Trackers {
         let udp = UdpTracker::bind(UdpTrackerConfig::default(), Arc::clone(&store)).expect("a UDP tracker");
         let config = Config::new(native);
         let native = NativeTracker::bind(config, store).expect("a native tracker");
+        let watched = native.handle();
         let urls = [
             format!("http://{}/announce", http.local_addr()),
             format!("udp://{}/announce", udp.local_addr()),
@@ -144,7 +146,13 @@ impl Trackers {
             tokio::spawn(async { native.serve(async { drop(native_stopped.await) }).await.expect("a clean end") }),
         ];
         let [http, udp, native] = urls;
-        Self { http, udp, native, stop: vec![stop_http, stop_udp, stop_native], tasks }
+        Self { http, udp, native, watched, stop: vec![stop_http, stop_udp, stop_native], tasks }
+    }
+
+    /// How often somebody has asked whose a name is.
+    pub fn name_lookups(&self) -> u64 {
+        let figures = self.watched.figures();
+        figures.iter().find(|figure| figure.name == "native_name_lookups").expect("that figure").value
     }
 
     /// Ends it and waits until the ports are free.

@@ -23,8 +23,12 @@ fn identity(at: u8) -> Identity {
 
 impl Person {
     async fn enter(metainfo: &Metainfo, tracker: &str, at: u8, name: &str, peers: &[SocketAddr]) -> Self {
+        Self::enter_as(metainfo, tracker, ChatOptions::new(identity(at), name), peers).await
+    }
+
+    async fn enter_as(metainfo: &Metainfo, tracker: &str, options: ChatOptions, peers: &[SocketAddr]) -> Self {
         let (folder, session) = (TempDir::new().expect("a temporary folder"), session());
-        let mut add = AddTorrent::room(metainfo.clone(), folder.path(), ChatOptions::new(identity(at), name));
+        let mut add = AddTorrent::room(metainfo.clone(), folder.path(), options);
         add.trackers = vec![tracker.to_owned()];
         add.peers = peers.iter().map(SocketAddr::to_string).collect();
         let chat = session.add(add).await.expect("a room").chat().expect("a chat");
@@ -52,6 +56,14 @@ async fn a_room_shows_whose_a_registered_name_is() {
     register_name(&url, &anna, &identity(1)).await.expect("registered");
     let taken = register_name(&url, &anna, &identity(3)).await;
     assert!(matches!(taken, Err(TrackerError::Refused { .. })), "{taken:?}");
+    let pay = |text: &str| PersonName::new(text).expect("a name");
+    register_name(&url, &pay("Pay"), &identity(1)).await.expect("registered");
+    let Err(TrackerError::Refused { reason, .. }) = register_name(&url, &pay("рау"), &identity(3)).await else {
+        panic!()
+    };
+    assert_eq!(reason, "it looks like Pay, and that name is somebody else's");
+    let found = lookup_name(&url, PersonQuery::Name(pay("рау"))).await.expect("whose it is");
+    assert_eq!((found.person, found.key.0), (pay("Pay"), identity(1).public().0));
     let metainfo = Metainfo::parse(make_room("friends").unwrap().build(&[]).unwrap()).expect("a room");
 
     let mut first = Person::enter(&metainfo, &trackers.native, 1, "anna", &[]).await;
@@ -89,5 +101,38 @@ async fn a_room_shows_whose_a_registered_name_is() {
     release_name(&url, &anna, &identity(1)).await.expect("released");
     let gone = lookup_name(&url, PersonQuery::Name(anna)).await;
     assert!(matches!(gone, Err(TrackerError::Refused { retry_in: None, .. })), "{gone:?}");
+    trackers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_does_not_want_it_asks_a_tracker_for_names() {
+    let trackers = Trackers::start();
+    let url: NativeUrl = trackers.native.parse().expect("a tracker");
+    register_name(&url, &PersonName::new("anna").expect("a name"), &identity(1)).await.expect("registered");
+    let metainfo = Metainfo::parse(make_room("friends").unwrap().build(&[]).unwrap()).expect("a room");
+    let silent = |at, name: &str| ChatOptions { look_up_names: false, ..ChatOptions::new(identity(at), name) };
+    let joined = |event: &ChatEvent| match event {
+        ChatEvent::Joined(person) if !person.me => Some((person.name.clone(), person.registered)),
+        _ => None,
+    };
+    // They find each other through the tracker, so both have reached it.
+    let mut anna = Person::enter_as(&metainfo, &trackers.native, silent(1, "anna"), &[]).await;
+    let mut bob = Person::enter_as(&metainfo, &trackers.native, silent(2, "bob"), &[]).await;
+    assert_eq!(anna.until(joined).await, ("bob".to_owned(), false));
+    assert_eq!(bob.until(joined).await, ("anna".to_owned(), false));
+    // Somebody who does ask has his answers, and all that is asked is what he asks: his name, and those of two others.
+    let near = [bob.session.listen_address()];
+    let mut carl = Person::enter(&metainfo, &trackers.native, 3, "carl", &near).await;
+    let proven = |event: &ChatEvent| match event {
+        ChatEvent::NameRegistered { person, .. } => Some(person.name.clone()),
+        _ => None,
+    };
+    assert_eq!(carl.until(proven).await, "anna");
+    assert_eq!(bob.until(joined).await, ("carl".to_owned(), false));
+    let lookups = trackers.name_lookups();
+    assert!((2..=3).contains(&lookups), "{lookups} questions");
+    for person in [anna, bob, carl] {
+        person.session.shutdown().await;
+    }
     trackers.stop().await;
 }

@@ -386,6 +386,7 @@ async fn what_comes_over_the_native_protocol_is_counted() {
         ("native_names", 1.0),
         ("native_catalogue_bytes", bytes.len() as f64),
         ("native_people", 0.0),
+        ("native_name_lookups_total", 0.0),
     ] {
         assert_eq!(found.get(name), Some(&value), "{name} in\n{page}");
     }

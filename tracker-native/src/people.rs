@@ -1,17 +1,21 @@
 //! The people who registered a name at this tracker, in memory and on disk.
 //!
-//! Owns the table and its bounds; proofs have been checked before. Invariant: a name, in whatever case, is one key's; the sums by
-//! key and by network are those of the entries. What nobody has proven for [`LIFETIME_DAYS`] counts as free.
+//! Owns the table and its bounds; proofs have been checked before. Invariant: a name, in whatever case, is one key's, and
+//! while it is, no other key gets one that looks like it; sums by key and by network and the looks are those of the entries. What
+//! nobody has proven for [`LIFETIME_DAYS`] counts as free. Names that a tracker gave away before it knew of looks all stay with
+//! their keys, each found by its own spelling; what looks like several is found as the first of them.
 //!
 //! The file is a [`Sealed`] one, numbers big endian. Per person: day of the last proof since 1970 (4), key (32), the network
 //! that registered it as IPv6 (16; IPv4 mapped), length of the name (1), name.
 
 use crate::network::Network;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+use swarm_proto::likeness::{Likeness, Look};
 use swarm_proto::native::{Person, PersonKey, PersonName, PersonQuery, Refusal, RefusalCode};
 use swarm_tracker_core::{Sealed, SnapshotError, Writer};
 
@@ -45,10 +49,12 @@ pub(crate) struct PeopleLimits {
 }
 
 /// Why a registration is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum PeopleError {
     #[error("the name is somebody else's")]
     Taken,
+    #[error("it looks like {0}, and that name is somebody else's")]
+    LooksLike(PersonName),
     #[error("nobody has that name")]
     NoSuchPerson,
     #[error("the tracker knows as many people as it may")]
@@ -60,7 +66,7 @@ pub(crate) enum PeopleError {
 impl PeopleError {
     pub(crate) fn refusal(self) -> Refusal {
         let code = match self {
-            Self::Taken => RefusalCode::NotOwner,
+            Self::Taken | Self::LooksLike(_) => RefusalCode::NotOwner,
             Self::NoSuchPerson => RefusalCode::NotFound,
             Self::Full | Self::ShareFull => RefusalCode::Full,
         };
@@ -72,6 +78,8 @@ impl PeopleError {
 #[derive(Debug)]
 pub(crate) struct People {
     rows: BTreeMap<String, Row>,
+    /// Which names look so.
+    of_look: HashMap<Look, BTreeSet<String>>,
     of_key: HashMap<PersonKey, BTreeSet<String>>,
     of_network: HashMap<Network, usize>,
     limits: PeopleLimits,
@@ -79,7 +87,8 @@ pub(crate) struct People {
 
 impl People {
     pub(crate) fn new(limits: PeopleLimits) -> Self {
-        Self { rows: BTreeMap::new(), of_key: HashMap::new(), of_network: HashMap::new(), limits }
+        let (of_look, of_key, of_network) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { rows: BTreeMap::new(), of_look, of_key, of_network, limits }
     }
 
     /// How many names there are, those included that have expired and not been taken since.
@@ -103,6 +112,9 @@ impl People {
             let news = row.proven != today || row.person != person;
             (row.proven, row.person) = (today, person);
             return Ok(news);
+        }
+        if let Some(row) = self.alike(&person, today).find(|row| row.key != key) {
+            return Err(PeopleError::LooksLike(row.person.clone()));
         }
         self.take_out(&folded);
         if self.rows.len() >= self.limits.people {
@@ -130,10 +142,20 @@ impl People {
         Ok(())
     }
 
-    /// Who has this name, or this key.
+    /// Those whose names look like this one.
+    fn alike(&self, person: &PersonName, today: u32) -> impl Iterator<Item = &Row> {
+        let looks = Likeness::of(person.as_str()).looks();
+        let names = looks.into_iter().filter_map(|look| self.of_look.get(&look)).flatten();
+        names.filter_map(|folded| self.rows.get(folded)).filter(move |row| is_alive(row, today))
+    }
+
+    /// Who has this name, or else one that looks like it; or who has this key.
     pub(crate) fn find(&self, query: &PersonQuery, today: u32) -> Result<Person, PeopleError> {
         let row = match query {
-            PersonQuery::Name(person) => self.rows.get(&person.folded()).filter(|row| is_alive(row, today)),
+            PersonQuery::Name(person) => {
+                let same = self.rows.get(&person.folded()).filter(|row| is_alive(row, today));
+                same.or_else(|| self.alike(person, today).next())
+            }
             PersonQuery::Key(key) => {
                 let rows = self.of_key.get(key).into_iter().flatten().filter_map(|folded| self.rows.get(folded));
                 rows.into_iter().find(|row| is_alive(row, today))
@@ -156,17 +178,16 @@ impl People {
         self.take_out(&folded);
         *self.of_network.entry(row.network).or_default() += 1;
         self.of_key.entry(row.key).or_default().insert(folded.clone());
+        for look in Likeness::of(&folded).looks() {
+            self.of_look.entry(look).or_default().insert(folded.clone());
+        }
         self.rows.insert(folded, row);
     }
 
     fn take_out(&mut self, folded: &str) {
         let Some(row) = self.rows.remove(folded) else { return };
-        if let Some(names) = self.of_key.get_mut(&row.key) {
-            names.remove(folded);
-            if names.is_empty() {
-                self.of_key.remove(&row.key);
-            }
-        }
+        remove(&mut self.of_key, &row.key, folded);
+        Likeness::of(folded).looks().iter().for_each(|look| remove(&mut self.of_look, look, folded));
         if let Some(count) = self.of_network.get_mut(&row.network) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -206,6 +227,16 @@ impl People {
 /// Writes what [`People::encoded`] gave, in place of what stood there.
 pub(crate) fn save(encoded: &[u8], path: &Path) -> Result<(), SnapshotError> {
     sealed(0).write(path, |writer: &mut Writer| -> io::Result<()> { writer.put(encoded) })
+}
+
+/// Takes a name out of one of the sets, and the set too if it was the last.
+fn remove<K: Eq + Hash>(sets: &mut HashMap<K, BTreeSet<String>>, key: &K, folded: &str) {
+    if let Some(names) = sets.get_mut(key) {
+        names.remove(folded);
+        if names.is_empty() {
+            sets.remove(key);
+        }
+    }
 }
 
 fn is_alive(row: &Row, today: u32) -> bool {
@@ -277,6 +308,61 @@ mod tests {
         assert_eq!(people.find(&PersonQuery::Key(BOB), 13 + LIFETIME_DAYS), Err(PeopleError::NoSuchPerson));
         assert_eq!(people.register(person("ann"), ANN, network(1), 13 + LIFETIME_DAYS), Ok(true));
         assert_eq!((people.rows.len(), people.of_key.len(), people.of_network[&network(1)]), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_name_keeps_all_that_look_like_it_from_others() {
+        let mut people = People::new(LIMITS);
+        let mut register = |name: &str, key, today| people.register(person(name), key, network(1), today);
+        assert_eq!(register("alice", ANN, 10), Ok(true));
+        assert_eq!(register("Jos\u{e9}", ANN, 10), Ok(true));
+        for (like, of) in [("аӏісе", "alice"), ("AIice", "alice"), ("a1ice", "alice"), ("jose\u{301}", "Jos\u{e9}")]
+        {
+            assert_eq!(register(like, BOB, 11), Err(PeopleError::LooksLike(person(of))), "{like}");
+        }
+        assert_eq!(register("Jose", BOB, 11), Ok(true), "an accent is to be seen");
+        assert_eq!(register("jose\u{301}", ANN, 11), Ok(true), "her own");
+        let refusal = PeopleError::LooksLike(person("alice")).refusal();
+        assert_eq!(refusal.code, RefusalCode::NotOwner);
+        assert_eq!(refusal.text, "it looks like alice, and that name is somebody else's");
+        // Whoever asks for what looks like a name is told whose that is.
+        assert_eq!(found(&people, "AIICE", 11), Some(("alice".into(), ANN, 1)));
+        assert_eq!(found(&people, "JOSE\u{301}", 11), Some(("jose\u{301}".into(), ANN, 0)), "its own spelling first");
+        assert_eq!(people.release(&person("аӏісе"), ANN, 11), Err(PeopleError::NoSuchPerson));
+        assert_eq!(people.release(&person("alice"), ANN, 11), Ok(()));
+        assert_eq!((found(&people, "alice", 11), found(&people, "аӏісе", 11)), (None, None));
+        assert_eq!(people.register(person("аӏісе"), BOB, network(1), 11), Ok(true));
+        let late = 12 + LIFETIME_DAYS;
+        assert_eq!(found(&people, "alice", late), None);
+        assert_eq!(people.register(person("alice"), ANN, network(1), late), Ok(true), "it has expired");
+        for name in ["Jos\u{e9}", "jose\u{301}", "Jose", "аӏісе", "alice"] {
+            people.take_out(&person(name).folded());
+        }
+        assert!(people.of_look.is_empty() && people.of_key.is_empty() && people.of_network.is_empty());
+    }
+
+    /// What a tracker that knew nothing of looks has given to two keys.
+    #[test]
+    fn names_that_look_alike_and_were_given_away_before_all_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people");
+        let mut before = People::new(LIMITS);
+        for (name, key) in [("alice", ANN), ("аӏісе", BOB), ("Jos\u{e9}", BOB), ("jose\u{301}", ANN)] {
+            before.insert(Row { person: person(name), key, network: network(1), proven: 10 });
+        }
+        save(&before.encoded(), &path).unwrap();
+        let mut people = People::load(&path, LIMITS, 11).unwrap();
+        assert_eq!(people.encoded(), before.encoded(), "nobody is lost");
+        for (name, key) in [("Alice", ANN), ("АӏІСЕ", BOB), ("jos\u{e9}", BOB), ("JOSE\u{301}", ANN)] {
+            assert_eq!(found(&people, name, 11).map(|found| found.1), Some(key), "{name}");
+            assert_eq!(people.register(person(name), key, network(1), 11), Ok(true), "{name} is renewed");
+        }
+        let other = PersonKey([3; 32]);
+        assert!(matches!(people.register(person("a1ice"), other, network(1), 11), Err(PeopleError::LooksLike(_))));
+        // What one of them gives back only the other gets.
+        assert_eq!(people.release(&person("alice"), ANN, 11), Ok(()));
+        assert!(matches!(people.register(person("alice"), ANN, network(1), 11), Err(PeopleError::LooksLike(_))));
+        assert_eq!(people.register(person("alice"), BOB, network(1), 11), Ok(true));
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl PeerSession {
     }
 
     pub(crate) fn who_is(&self, query: &PersonQuery) -> Result<Response, Refusal> {
+        self.shared.counters().name_lookups.add(1);
         self.shared.people().find(query, today()).map(Response::Person).map_err(PeopleError::refusal)
     }
 

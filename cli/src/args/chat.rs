@@ -3,7 +3,7 @@
 use super::transfer::TransferArguments;
 use super::values::{self, HostPort, Tier};
 use crate::chat::pictures::terminal::{Graphics, Wanted};
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,9 @@ pub(crate) struct ChatArguments {
     pub(crate) output: PathBuf,
 
     #[command(flatten)]
+    pub(crate) names: NameArguments,
+
+    #[command(flatten)]
     pub(crate) pictures: PictureArguments,
 
     #[command(flatten)]
@@ -68,6 +71,21 @@ impl PictureArguments {
     }
 }
 
+/// What native trackers learn of the people in a room.
+#[derive(Args, Debug)]
+pub(crate) struct NameArguments {
+    /// Ask no native tracker whose the names in the room are; it would learn how people are called.
+    #[arg(long, env = "SWARM_NO_NAME_LOOKUPS", value_parser = FalseyValueParser::new())]
+    no_name_lookups: bool,
+}
+
+impl NameArguments {
+    /// Whether trackers are asked.
+    pub(crate) fn look_up(&self) -> bool {
+        !self.no_name_lookups
+    }
+}
+
 /// `--chat` beside `seed`, `fetch` and `share`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Chat options")]
@@ -83,6 +101,9 @@ pub(crate) struct ChatOptionArguments {
     /// Chat in lines on standard error instead of on the whole terminal; so too where there is none.
     #[arg(long, requires = "chat", conflicts_with = "json")]
     pub(crate) plain: bool,
+
+    #[command(flatten)]
+    pub(crate) names: NameArguments,
 
     #[command(flatten)]
     pub(crate) pictures: PictureArguments,
@@ -206,8 +227,5 @@ pub(crate) struct Whom {
 
 /// A name to be called by; the room has its own rules too.
 fn nick(text: &str) -> Result<String, String> {
-    swarm_proto::chat::chosen_name(text).ok_or_else(|| {
-        let longest = swarm_proto::limits::CHAT_NAME_LENGTH;
-        format!("a name has 1 to {longest} bytes, no # or check mark, and no control characters")
-    })
+    swarm_proto::chat::chosen_name(text).map_err(|fault| fault.to_string())
 }

@@ -122,6 +122,8 @@ mod tests {
             "swarm tracker --config FILE",
             "swarm chat X.meta --say hello --timeout 10s --peer 10.0.0.2:7002",
             "swarm fetch X.torrent -o DIR --chat --plain --nick anna",
+            "swarm chat X.meta --no-name-lookups",
+            "swarm seed X.torrent --chat --no-name-lookups",
             "swarm id import key.txt --force",
             "swarm make-meta PATH --tier http://a/announce,http://b/announce --tracker native://c:6970 --piece-length 1M",
         ];

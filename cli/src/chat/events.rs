@@ -19,7 +19,7 @@ impl App {
             ChatEvent::Left { person, silent } => self.left(person, silent),
             ChatEvent::Renamed { person, before } => self.renamed(person, &before),
             ChatEvent::Muted { person, hidden } => self.muted(&person, hidden),
-            ChatEvent::NameChangedKey { name, pinned, now } => self.alarm(&name, pinned, now),
+            ChatEvent::NameChangedKey { name, like, pinned, now } => self.alarm(&name, like.as_deref(), pinned, now),
             ChatEvent::NameRegistered { person, tracker } => self.proven(&person, &tracker),
             ChatEvent::NameOfAnother { person, name, owner, tracker } => self.alarm_of(&person, &name, owner, &tracker),
             ChatEvent::Ringing { id } => self.ringing(id),
@@ -94,10 +94,14 @@ impl App {
         self.keep(person);
     }
 
-    fn alarm(&mut self, name: &str, pinned: PublicKey, now: PublicKey) {
+    fn alarm(&mut self, name: &str, like: Option<&str>, pinned: PublicKey, now: PublicKey) {
         let (pinned, now) = (pinned.fingerprint(), now.fingerprint());
+        let whose = match like {
+            Some(like) => format!("that looks like {like}, the name of {pinned}"),
+            None => format!("that name belongs to {pinned}"),
+        };
         let text = format!(
-            "SOMEBODY ELSE MAY CALL HIMSELF {name}: that name belongs to {pinned}, and {now} uses it now. \
+            "SOMEBODY ELSE MAY CALL HIMSELF {name}: {whose}, and {now} uses it now. \
              Compare fingerprints over another way before you believe it; /trust or /block {now}"
         );
         self.note(Kind::Alarm, &text);
@@ -113,11 +117,13 @@ impl App {
         let (owner, now) = (owner.fingerprint(), person.key.fingerprint());
         let text = if person.me {
             format!(
-                "YOUR NAME {name} IS ANOTHER KEY'S AT {tracker}, {owner}: others are warned of you; /nick gives you another"
+                "YOUR NAME {name}, OR ONE THAT LOOKS LIKE IT, IS ANOTHER KEY'S AT {tracker}, {owner}: others are warned of you; \
+                 /nick gives you another"
             )
         } else {
             format!(
-                "SOMEBODY ELSE MAY CALL HIMSELF {name}: {tracker} has that name registered for {owner}, and {now} uses it. \
+                "SOMEBODY ELSE MAY CALL HIMSELF {name}: {tracker} has that name, or one that looks like it, \
+                 registered for {owner}, and {now} uses it. \
                  Compare fingerprints over another way before you believe it; /trust or /block {now}"
             )
         };

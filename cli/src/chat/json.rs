@@ -97,6 +97,8 @@ enum What<'a> {
     },
     ChatNameConflict {
         name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        like: Option<&'a str>,
         pinned: String,
         now: String,
     },
@@ -382,8 +384,9 @@ impl<'a> What<'a> {
             ChatEvent::Left { person, silent } => Self::ChatLeft { person: Who::of(person), silent: *silent },
             ChatEvent::Renamed { person, before } => Self::ChatRenamed { person: Who::of(person), before },
             ChatEvent::Muted { person, hidden } => Self::ChatMuted { person: Who::of(person), hidden: *hidden },
-            ChatEvent::NameChangedKey { name, pinned, now } => {
-                Self::ChatNameConflict { name, pinned: pinned.to_string(), now: now.to_string() }
+            ChatEvent::NameChangedKey { name, like, pinned, now } => {
+                let (like, pinned, now) = (like.as_deref(), pinned.to_string(), now.to_string());
+                Self::ChatNameConflict { name, like, pinned, now }
             }
             ChatEvent::OfferReceived { id, from, offer } => Self::ChatOffer {
                 request: id.to_string(),

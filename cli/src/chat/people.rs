@@ -2,6 +2,7 @@
 
 use std::fmt;
 use swarm_proto::chat::{BookEntry, Person, PublicKey};
+use swarm_proto::likeness::look_alike;
 
 /// Letters of a fingerprint that are enough to name somebody.
 const PREFIX: usize = 4;
@@ -60,10 +61,10 @@ impl Directory {
         self.find_by(typed, |entry, name| same(&entry.name, name))
     }
 
-    /// The person on whom the user passes a judgement that lasts: where several use the name, it is asked back, although it
-    /// belongs to one of them.
+    /// The person on whom the user passes a judgement that lasts: where several use the name, or one that looks like it, it is
+    /// asked back, although it belongs to one of them.
     pub(crate) fn find_to_judge(&self, typed: &str) -> Result<PublicKey, Unclear> {
-        self.find_by(typed, |entry, name| same(&entry.name, name) || same(used(&entry.name), name))
+        self.find_by(typed, |entry, name| same(&entry.name, name) || look_alike(used(&entry.name), name))
     }
 
     fn find_by(&self, typed: &str, is_called: impl Fn(&Entry, &str) -> bool) -> Result<PublicKey, Unclear> {
@@ -207,6 +208,10 @@ mod tests {
         assert!(matches!(directory.find_to_judge("Anna"), Err(Unclear::Several(people)) if people.len() == 2));
         let exactly = ["\"Anna\"", "anna#abcd", "bo"].map(|typed| directory.find_to_judge(typed));
         assert_eq!(exactly, [Ok(key(2)), Ok(key(3)), Ok(key(4))]);
+        let directory = Directory::new(&[person("alice", 2), person("аӏісе#abcd", 3)]);
+        assert_eq!(directory.find("alice"), Ok(key(2)));
+        assert!(matches!(directory.find_to_judge("alice"), Err(Unclear::Several(people)) if people.len() == 2));
+        assert_eq!(directory.find_to_judge("\"alice\""), Ok(key(2)));
     }
 
     #[test]

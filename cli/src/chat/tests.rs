@@ -163,11 +163,15 @@ fn somebody_with_the_name_of_another_key_is_flagged_loudly() {
     let mut table = Table::new(100, 20);
     let fake = Person { trust: Trust::NameConflict, ..person("anna#k3j2", 9) };
     table.app.take(ChatEvent::Joined(fake));
-    table.app.take(ChatEvent::NameChangedKey { name: "anna".to_owned(), pinned: key(2), now: key(9) });
+    table.app.take(ChatEvent::NameChangedKey { name: "anna".to_owned(), like: None, pinned: key(2), now: key(9) });
     let screen = table.screen().join("\n");
     assert!(screen.contains("SOMEBODY ELSE MAY CALL HIMSELF anna") && screen.contains("● anna#k3j2 !!"), "{screen}");
     let words = screen.split_whitespace().collect::<Vec<_>>();
     assert!(words.contains(&key(9).fingerprint().as_str()) && words.contains(&key(2).fingerprint().as_str()));
+    let (name, like) = ("аnna".to_owned(), Some("anna".to_owned()));
+    table.app.take(ChatEvent::NameChangedKey { name, like, pinned: key(2), now: key(9) });
+    let told = format!("CALL HIMSELF аnna: that looks like anna, the name of {}, and", key(2).fingerprint());
+    assert!(table.last_line().contains(&told), "{}", table.last_line());
     table.enter("/peers");
     assert!(table.last_line().contains("THE NAME OF ANOTHER KEY"), "{}", table.last_line());
 }
@@ -192,7 +196,10 @@ fn a_registered_name_is_marked_where_no_name_stands() {
     }
     let told: Vec<String> = table.app.pane.since(0).map(|line| line.text.concat()).collect();
     assert!(told.iter().any(|it| it.starts_with("SOMEBODY ELSE MAY CALL HIMSELF ANNA: box:6970")), "{told:?}");
-    assert!(told.iter().any(|it| it.starts_with("YOUR NAME Anna IS ANOTHER KEY'S AT box:6970")), "{told:?}");
+    assert!(
+        told.iter().any(|it| it.starts_with("YOUR NAME Anna, OR ONE THAT LOOKS LIKE IT, IS ANOTHER KEY'S AT box:6970")),
+        "{told:?}"
+    );
     let screen = table.screen();
     let marked: Vec<&String> = screen.iter().filter(|row| row.ends_with('✓')).collect();
     assert_eq!(marked.len(), 1, "{screen:?}");

@@ -3,7 +3,7 @@
 use super::transfer::{self, Party, unless_stopped};
 use super::{id, source};
 use crate::address::reachable;
-use crate::args::chat::{ChatArguments, ChatOptionArguments};
+use crate::args::chat::{ChatArguments, ChatOptionArguments, NameArguments};
 use crate::args::transfer::TransferArguments;
 use crate::chat::drive::{Driver, Manner, Stream};
 use crate::chat::screen;
@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: &ChatArguments, screen: Screen, stop: &mut St
 async fn chat(arguments: &ChatArguments, screen: &Screen, stop: &mut Stop) -> Result<Exit, Failure> {
     let metainfo = unless_stopped(stop, source::load(&arguments.source)).await?;
     let session = transfer::open(&arguments.transfer, screen)?;
-    let options = options(&session, arguments.nick.as_deref())?;
+    let options = options(&session, arguments.nick.as_deref(), &arguments.names)?;
     let title = metainfo.name().to_owned();
     let trackers = source::trackers(&arguments.source, &arguments.transfer.trackers);
     let hint = lonely(&metainfo, &trackers, arguments, &session);
@@ -107,11 +107,12 @@ fn empty_folder(metainfo: &Metainfo) -> Result<PathBuf, Failure> {
 }
 
 /// Who we are in a room.
-fn options(session: &Session, nick: Option<&str>) -> Result<ChatOptions, Failure> {
+fn options(session: &Session, nick: Option<&str>, names: &NameArguments) -> Result<ChatOptions, Failure> {
     let user = || std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
     let name = nick.map(str::to_owned).or_else(user).unwrap_or_else(|| "nameless".to_owned());
     let mut options = ChatOptions::new(id::identity()?, name);
     options.book = Some(id::book_file()?);
+    options.look_up_names = names.look_up();
     options.addresses = vec![reachable(session.listen_address().ip()).address];
     Ok(options)
 }
@@ -167,7 +168,7 @@ pub(super) fn beside(
 ) -> Result<Option<ChatOptions>, Failure> {
     match (arguments.chat, torrents) {
         (false, _) => Ok(None),
-        (true, 1) => options(session, arguments.nick.as_deref()).map(Some),
+        (true, 1) => options(session, arguments.nick.as_deref(), &arguments.names).map(Some),
         (true, _) => Err(Failure::new(Exit::Usage, "--chat takes one torrent: each has a room of its own")),
     }
 }

@@ -161,7 +161,7 @@ fn judge(who: &str, judgement: impl FnOnce(&mut ChatBook, PublicKey)) -> Result<
 
 /// The one person that is meant.
 fn find(entries: &[BookEntry], who: &str) -> Result<PublicKey, Failure> {
-    Directory::of_known(entries).find(who).map_err(|unclear| {
+    Directory::of_known(entries).find_to_judge(who).map_err(|unclear| {
         let why = match unclear {
             Unclear::Nobody(who) => format!("you have met nobody called {who}; 'swarm id show' lists all"),
             several @ Unclear::Several(_) => several.to_string(),
@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(find(&entries, &fingerprint).unwrap(), entries[1].key);
         assert_eq!(find(&entries, &fingerprint.replace('-', "")[..6]).unwrap(), entries[1].key);
         assert_eq!(find(&[], &"ab".repeat(32)).unwrap(), PublicKey([0xab; 32]));
+        assert!(find(&[entry(1, "alice"), entry(2, "аӏісе")], "alice").is_err(), "one looks like the other");
         assert!(find(&entries, "bo").is_err() && find(&entries, "carl").is_err() && find(&entries, "").is_err());
     }
 }

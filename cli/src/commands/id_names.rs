@@ -5,9 +5,11 @@ use super::id;
 use crate::args::chat::{AtTracker, IdCommand};
 use crate::exit::{Exit, Failure};
 use crate::render::output;
+use crate::render::text;
 use serde_json::json;
+use std::fmt::Display;
 use swarm_engine::chat::{lookup_name, register_name, release_name};
-use swarm_proto::chat::{PublicKey, chosen_name};
+use swarm_proto::chat::{PublicKey, chosen_name, looks_like_others};
 use swarm_proto::native::{PersonKey, PersonName, PersonQuery};
 
 /// Does what was typed, if it has to do with a tracker.
@@ -21,10 +23,13 @@ pub(super) async fn run(command: &IdCommand) -> Result<(), Failure> {
 }
 
 async fn register(what: &AtTracker) -> Result<(), Failure> {
-    let name = person(&what.name)?;
-    if chosen_name(name.as_str()).as_deref() != Some(name.as_str()) {
-        let why = "nobody in a chat is called so: a name has no # or check mark, and nothing invisible in it";
-        return Err(Failure::new(Exit::Usage, format!("name {name}: {why}")));
+    let refuse = |why: &dyn Display| Failure::new(Exit::Usage, format!("name {}: {why}", text::printable(&what.name)));
+    let name = person(&chosen_name(&what.name).map_err(|fault| refuse(&fault))?)?;
+    if looks_like_others(name.as_str()) {
+        return Err(refuse(
+            &"it mixes alphabets whose letters look alike, or has letters that only look like Latin ones; \
+                            no chat would show it as yours",
+        ));
     }
     let identity = id::identity()?;
     let lasts = register_name(&what.tracker, &name, &identity).await.map_err(|error| failed(&what.tracker, error))?;
@@ -43,7 +48,7 @@ async fn lookup(what: &AtTracker) -> Result<(), Failure> {
         Some(key) => PersonQuery::Key(PersonKey(key.0)),
         None => PersonQuery::Name(person(&what.name)?),
     };
-    let found = lookup_name(&what.tracker, query).await.map_err(|error| failed(&what.tracker, error))?;
+    let found = lookup_name(&what.tracker, query.clone()).await.map_err(|error| failed(&what.tracker, error))?;
     let key = PublicKey(found.key.0);
     let ours = id::identity_if_made()?.is_some_and(|identity| identity.public() == key);
     if what.json {
@@ -53,7 +58,13 @@ async fn lookup(what: &AtTracker) -> Result<(), Failure> {
         }));
     }
     let (you, idle) = (if ours { ", you" } else { "" }, found.idle_days);
-    output::result(&format!("{}  {}  (proven {idle} days ago{you})", key.fingerprint(), found.person))
+    let like = match query {
+        PersonQuery::Name(asked) if asked.folded() != found.person.folded() => {
+            format!("; {asked} looks like it, and so is nobody else's")
+        }
+        _ => String::new(),
+    };
+    output::result(&format!("{}  {}  (proven {idle} days ago{you}){like}", key.fingerprint(), found.person))
 }
 
 async fn release(what: &AtTracker) -> Result<(), Failure> {
@@ -66,5 +77,6 @@ async fn release(what: &AtTracker) -> Result<(), Failure> {
 }
 
 fn person(name: &str) -> Result<PersonName, Failure> {
-    PersonName::new(name).map_err(|error| Failure::new(Exit::Usage, format!("name {name}: {error}")))
+    let refuse = |error| Failure::new(Exit::Usage, format!("name {}: {error}", text::printable(name)));
+    PersonName::new(name).map_err(refuse)
 }

@@ -49,11 +49,14 @@ pub struct ChatOptions {
     /// Addresses at which others reach this machine, told to whom files are offered. The address on which the session
     /// listens need not be among them unless it listens on all.
     pub addresses: Vec<IpAddr>,
+    /// Whether native trackers are asked whose the names in the room are, and a registered name of ours is renewed on the way.
+    /// They learn from it how the people in the room are called.
+    pub look_up_names: bool,
 }
 
 impl ChatOptions {
     /// To chat as this person, who remembers nobody.
     pub fn new(identity: Identity, name: impl Into<String>) -> Self {
-        Self { identity, name: name.into(), book: None, addresses: Vec::new() }
+        Self { identity, name: name.into(), book: None, addresses: Vec::new(), look_up_names: true }
     }
 }

@@ -44,7 +44,9 @@ pub(super) async fn look_up(tracker: NativeUrl, name: PersonName, identity: Iden
     match native::find_name(&tracker, &name).await {
         Ok(Some(person)) => {
             let key = PublicKey(person.key.0);
+            // Nothing else is signed: a tracker could have us prove what we did not ask for.
             if key == identity.public()
+                && person.person.folded() == name.folded()
                 && person.idle_days >= RENEW_AFTER_DAYS
                 && let Err(error) = register_name(&tracker, &person.person, &identity).await
             {
@@ -144,5 +146,13 @@ mod tests {
         let me = Identity::from_secret([1; 32]).public();
         let (outcome, asked) = ask("anna", "admin", me, 100).await;
         assert_eq!((outcome, asked.len()), (NameOutcome::Failed, 1), "{asked:?}");
+        let (outcome, asked) = ask("anna", "аnna", me, 100).await;
+        assert_eq!((outcome, asked.len()), (NameOutcome::Registered(me), 1), "ours, and not renewed: {asked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_of_whoever_has_one_that_looks_like_it() {
+        let owner = PublicKey([9; 32]);
+        assert_eq!(ask("аӏісе", "alice", owner, 0).await.0, NameOutcome::Registered(owner));
     }
 }

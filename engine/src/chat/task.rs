@@ -127,6 +127,7 @@ pub(crate) async fn open(room: InfoHash, options: &ChatOptions, own: RelayAs) ->
         identity: options.identity.clone(),
         name: options.name.clone(),
         book,
+        look_up_names: options.look_up_names,
         wall_ms: u64::try_from(wall_ms).unwrap_or(u64::MAX),
     };
     let room = Room::new(config, rand::random(), now())?;

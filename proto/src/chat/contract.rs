@@ -1,6 +1,7 @@
 //! What goes into a [`Room`](super::Room) and what comes out of it: the whole interface between chat and shell.
 
 use super::identity::{Identity, PublicKey};
+use super::text::NameFault;
 use crate::id::{InfoHash, PeerKey};
 use crate::native::PersonName;
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub struct RoomConfig {
     pub name: String,
     /// Whom we know already.
     pub book: Vec<BookEntry>,
+    /// Whether native trackers are asked whose the names in the room are. They learn from it how people are called.
+    pub look_up_names: bool,
     /// Milliseconds since 1970 at the start. From then on the room reckons with the time that it is told.
     pub wall_ms: u64,
 }
@@ -128,7 +131,7 @@ pub enum RelayOutcome {
 /// What a native tracker says of a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NameOutcome {
-    /// It is registered for this key.
+    /// It, or a name that looks like it, is registered for this key.
     Registered(PublicKey),
     /// It is registered for nobody.
     Nobody,
@@ -166,7 +169,8 @@ pub enum Trust {
     FirstSeen,
     /// The user has compared the fingerprint.
     Trusted,
-    /// The name belongs to another key: it was the first with it here, or it is registered for it at the torrent's tracker.
+    /// The name, or one that looks like it, belongs to another key: it was the first with it here, or it is registered for it at
+    /// the torrent's tracker.
     NameConflict,
     /// The user wants to hear nothing.
     Blocked,
@@ -338,10 +342,13 @@ pub enum ChatEvent {
         /// How many of the messages that were told before are part of that flood: the last ones of this person.
         hidden: u32,
     },
-    /// Somebody uses a name that belongs to another key: this is another person, or the same with another key.
+    /// Somebody uses a name that belongs to another key, or one that looks like it: this is another person, or the same with
+    /// another key.
     NameChangedKey {
         /// The name.
         name: String,
+        /// The name of that other key, where it is another one that looks like this.
+        like: Option<String>,
         /// The key to which it belongs.
         pinned: PublicKey,
         /// The key that uses it now.
@@ -354,7 +361,8 @@ pub enum ChatEvent {
         /// `HOST:PORT` of the tracker.
         tracker: Arc<str>,
     },
-    /// Somebody, perhaps ourselves, uses a name that is registered for another key at the native tracker of the torrent.
+    /// Somebody, perhaps ourselves, uses a name that is registered for another key at the native tracker of the torrent, or that
+    /// looks like one.
     NameOfAnother {
         /// Who.
         person: Person,
@@ -524,8 +532,8 @@ pub enum ChatError {
         wait: Duration,
     },
     /// A name that cannot be.
-    #[error("a name has 1 to 64 bytes, and something to see in it")]
-    BadName,
+    #[error(transparent)]
+    BadName(#[from] NameFault),
     /// Nobody with this key is in the room.
     #[error("this person is not here now")]
     Unknown,

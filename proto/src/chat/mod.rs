@@ -30,6 +30,7 @@ mod pairs;
 mod payload;
 mod pending;
 mod people;
+mod pins;
 mod presence;
 mod relay;
 mod requests;
@@ -43,7 +44,7 @@ mod wanted;
 
 pub use contract::*;
 pub use identity::{Identity, PublicKey};
-pub use text::chosen_name;
+pub use text::{NameFault, chosen_name, looks_like_others};
 
 use crate::id::{InfoHash, PeerKey};
 use crate::limits;
@@ -137,7 +138,7 @@ impl Room {
     /// # Errors
     /// [`ChatError::BadName`].
     pub fn new(config: RoomConfig, seed: [u8; 32], now: Instant) -> Result<Self, ChatError> {
-        let name = text::chosen_name(&config.name).ok_or(ChatError::BadName)?;
+        let name = text::chosen_name(&config.name)?;
         let clock = Clock { started: now, wall_ms: config.wall_ms };
         let mut room = Self {
             room: config.room,
@@ -155,7 +156,7 @@ impl Room {
             calls: Calls::default(),
             own_rate: Bucket::new(OWN_RATE, now),
             relay: Relay::new(now),
-            names: Names::new(&clock),
+            names: Names::new(&clock, config.look_up_names),
             heard: VecDeque::new(),
             stats: ChatStats::default(),
             random: StdRng::from_seed(seed),

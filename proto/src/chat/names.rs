@@ -35,6 +35,8 @@ struct Known {
 
 /// What is known of registered names.
 pub(super) struct Names {
+    /// Whether trackers are asked at all.
+    looks_up: bool,
     /// The first native tracker that told us anything; names of others are others.
     tracker: Option<Arc<str>>,
     /// By the name in lower case.
@@ -50,8 +52,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(clock: &Clock) -> Self {
+    pub(super) fn new(clock: &Clock, looks_up: bool) -> Self {
         Self {
+            looks_up,
             tracker: None,
             known: BTreeMap::new(),
             wanting: false,
@@ -120,9 +123,9 @@ impl Room {
         other && *key != self.me.key && self.people.trust(key, name) == Trust::FirstSeen
     }
 
-    /// There is a native tracker: what people are called is looked up there.
+    /// There is a native tracker: what people are called is looked up there, unless the user does not want that.
     pub(super) fn note_tracker(&mut self, tracker: &Arc<str>) {
-        if self.names.tracker.is_none() {
+        if self.names.looks_up && self.names.tracker.is_none() {
             (self.names.tracker, self.names.wanting) = (Some(tracker.clone()), true);
         }
     }

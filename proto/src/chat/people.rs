@@ -1,16 +1,18 @@
 //! Who is in the room, under which name, and how much of each is listened to.
 //!
-//! Owns names and their pins: the first key that uses a name keeps it, and whoever comes with another key is flagged and
-//! shown with the beginning of the fingerprint.
+//! Owns names and their pins: the first key that uses a name keeps it, and whoever comes with another key, and that name or
+//! one that looks like it, is flagged and shown with the beginning of the fingerprint.
 
 use super::bucket::{Bucket, Rate};
 use super::contract::{BookEntry, MessageId, Person, Pinned, Trust};
 use super::identity::PublicKey;
+use super::pins::Pins;
 use super::text::folded;
 use crate::id::PeerKey;
+use crate::likeness::{Likeness, look_alike};
 use crate::limits;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Messages to the room: what a fast talker says, to which we hold ourselves, and a third more for what comes late and at
@@ -33,6 +35,8 @@ const MUTED_DOUBLED: u32 = 7;
 /// Pins of one run that push out those of earlier ones, if there are too many: what strangers pin beyond that pushes out
 /// what strangers have pinned.
 const FRESH_PINS: usize = 512;
+/// Looks of pinned names: each name has up to two.
+const LOOKS: usize = 2 * limits::CHAT_PINS;
 /// Names that one key can pin in one run; the oldest is given up.
 const NAMES_EACH: usize = 4;
 /// Somebody of whom no notice comes for so long has left: two of them may get lost.
@@ -61,12 +65,14 @@ pub(super) struct Author {
     refused: u32,
     muted_until: Option<Instant>,
     mutes: u32,
-    /// Names that it has pinned in this run, folded.
-    pinned: VecDeque<String>,
+    /// Names that it has pinned in this run.
+    pinned: VecDeque<Likeness>,
     /// The neighbour from whom the newest came first.
     pub(super) route: Option<PeerKey>,
     pub(super) presence: Option<Presence>,
     pub(super) name: String,
+    /// Of the name, so that it is made once and not with each message.
+    likeness: Likeness,
     heard: Instant,
     /// The name for which the user was warned.
     flagged: Option<String>,
@@ -100,7 +106,7 @@ pub(super) enum NameNews {
     Known,
     /// It belongs to this key from now on.
     Pinned(BookEntry),
-    /// It belongs to another key, and nobody was told yet.
+    /// It belongs to another key, or looks like a name that does, and nobody was told yet.
     Conflict(PublicKey),
 }
 
@@ -110,7 +116,7 @@ pub(super) struct People {
     /// Whose presences have these ids.
     presences: HashMap<MessageId, PublicKey>,
     book: BTreeMap<PublicKey, BookEntry>,
-    names: BTreeMap<String, PublicKey>,
+    pins: Pins,
     /// Pins of earlier runs that nobody confirmed, the oldest first.
     unconfirmed: VecDeque<PublicKey>,
     /// The same of this run.
@@ -135,15 +141,16 @@ impl People {
             authors: BTreeMap::new(),
             presences: HashMap::new(),
             book: BTreeMap::new(),
-            names: BTreeMap::new(),
+            pins: Pins::default(),
             unconfirmed: VecDeque::new(),
             fresh: VecDeque::new(),
             floors: BTreeMap::new(),
             floors_order: VecDeque::new(),
             own,
         };
-        for entry in book.into_iter().take(limits::CHAT_PINS) {
-            people.names.entry(folded(&entry.name)).or_insert(entry.key);
+        let book: Vec<BookEntry> = book.into_iter().take(limits::CHAT_PINS).collect();
+        people.give_names(&book);
+        for entry in book {
             if entry.trust == Pinned::FirstSeen {
                 people.unconfirmed.push_back(entry.key);
             }
@@ -255,31 +262,47 @@ impl People {
         }
     }
 
+    /// Says to whom the names of earlier runs belong. Several that look alike are all kept: the first of those who were compared has
+    /// the name, then of those who were only seen, then of those who are blocked. Names of people who were compared belong to
+    /// each of them where they only look alike.
+    fn give_names(&mut self, book: &[BookEntry]) {
+        let of = |trust: Pinned| book.iter().filter(move |entry| entry.trust == trust);
+        let mut taken = BTreeSet::new();
+        for entry in of(Pinned::Trusted).filter(|entry| taken.insert(folded(&entry.name))) {
+            self.pins.give(entry.key, &Likeness::of(&entry.name), |_| true);
+        }
+        for entry in [Pinned::Trusted, Pinned::FirstSeen, Pinned::Blocked].into_iter().flat_map(of) {
+            self.pins.claim(entry.key, &Likeness::of(&entry.name));
+        }
+    }
+
     /// Notes the name that somebody uses, made safe before.
     pub(super) fn named(&mut self, key: PublicKey, name: &str) -> NameNews {
         let Some(author) = self.authors.get_mut(&key) else { return NameNews::Known };
         if author.name != name {
             name.clone_into(&mut author.name);
+            author.likeness = Likeness::of(name);
         }
-        match self.names.get(&folded(name)) {
-            Some(owner) if *owner == key => match self.book.get_mut(&key) {
+        match self.pins.other(&key, &author.likeness) {
+            Some(_) if author.flagged.as_deref() == Some(name) => NameNews::Known,
+            Some(owner) => {
+                author.flagged = Some(name.to_owned());
+                NameNews::Conflict(owner)
+            }
+            None if self.pins.is_of(&key, &author.likeness) => match self.book.get_mut(&key) {
                 Some(entry) if entry.name != name => {
                     name.clone_into(&mut entry.name);
                     NameNews::Pinned(entry.clone())
                 }
                 _ => NameNews::Known,
             },
-            Some(_) if author.flagged.as_deref() == Some(name) => NameNews::Known,
-            Some(owner) => {
-                author.flagged = Some(name.to_owned());
-                NameNews::Conflict(*owner)
-            }
             None => NameNews::Pinned(self.pin(key, name)),
         }
     }
 
     fn pin(&mut self, key: PublicKey, name: &str) -> BookEntry {
-        self.names.insert(folded(name), key);
+        let likeness = Likeness::of(name);
+        self.pins.claim(key, &likeness);
         let entry = BookEntry { key, name: name.to_owned(), trust: Pinned::FirstSeen };
         let entry = self.book.entry(key).and_modify(|known| name.clone_into(&mut known.name)).or_insert_with(|| {
             self.fresh.push_back(key);
@@ -287,13 +310,12 @@ impl People {
         });
         let entry = entry.clone();
         if let Some(author) = self.authors.get_mut(&key) {
-            author.pinned.push_back(folded(name));
+            author.pinned.push_back(likeness);
             // Whoever takes one name after the other keeps only the last ones from others.
             if author.pinned.len() > NAMES_EACH
                 && let Some(given_up) = author.pinned.pop_front()
-                && self.names.get(&given_up) == Some(&key)
             {
-                self.names.remove(&given_up);
+                self.pins.take(&key, &given_up, author.pinned.iter());
             }
         }
         entry
@@ -302,13 +324,13 @@ impl People {
     /// Forgets a pin that nobody confirmed if there are too many: the oldest of an earlier run, or, when strangers have
     /// pinned too many in this one, the oldest of these.
     pub(super) fn make_room_for_pins(&mut self) -> Option<PublicKey> {
-        if self.names.len() <= limits::CHAT_PINS && self.book.len() <= limits::CHAT_PINS {
+        if self.pins.len() <= LOOKS && self.book.len() <= limits::CHAT_PINS {
             return None;
         }
         while let Some(key) = self.oldest_pin() {
             if self.book.get(&key).is_some_and(|entry| entry.trust == Pinned::FirstSeen) {
                 self.book.remove(&key);
-                self.names.retain(|_, owner| *owner != key);
+                self.pins.forget(&key);
                 return Some(key);
             }
         }
@@ -328,7 +350,11 @@ impl People {
         let known = self.book.get(&key).map(|entry| entry.name.clone());
         let name = name.or(known).unwrap_or_else(|| key.fingerprint());
         if trust == Pinned::Trusted {
-            self.names.insert(folded(&name), key);
+            // Two whom the user has compared may be called what they are called, but not both the same.
+            let plain = folded(&name);
+            let compared = |known: &BookEntry| known.trust == Pinned::Trusted && folded(&known.name) != plain;
+            let (pins, book) = (&mut self.pins, &self.book);
+            pins.give(key, &Likeness::of(&name), |other| book.get(other).is_some_and(compared));
         }
         let entry = BookEntry { key, name, trust };
         self.book.insert(key, entry.clone());
@@ -342,19 +368,29 @@ impl People {
         if self.is_blocked(key) {
             return Trust::Blocked;
         }
-        match self.names.get(&folded(name)) {
-            Some(owner) if owner != key => Trust::NameConflict,
-            _ if self.book.get(key).is_some_and(|entry| entry.trust == Pinned::Trusted) => Trust::Trusted,
-            _ => Trust::FirstSeen,
+        match self.owner_before(key, name) {
+            Some(_) => Trust::NameConflict,
+            None if self.book.get(key).is_some_and(|entry| entry.trust == Pinned::Trusted) => Trust::Trusted,
+            None => Trust::FirstSeen,
         }
     }
 
     /// A name as it is shown: with the beginning of the fingerprint where it belongs to somebody else.
     pub(super) fn shown(&self, key: &PublicKey, name: &str) -> String {
-        match self.names.get(&folded(name)) {
-            Some(owner) if owner != key => key.beside(name),
-            _ => name.to_owned(),
-        }
+        if self.owner_before(key, name).is_some() { key.beside(name) } else { name.to_owned() }
+    }
+
+    /// To whom else this name belongs, or one that looks like it.
+    fn owner_before(&self, key: &PublicKey, name: &str) -> Option<PublicKey> {
+        let known = self.authors.get(key).filter(|author| author.name == name).map(|author| author.likeness);
+        self.pins.other(key, &known.unwrap_or_else(|| Likeness::of(name)))
+    }
+
+    /// The name of somebody who is known, where it looks like this one and is another.
+    pub(super) fn like(&self, key: &PublicKey, name: &str) -> Option<String> {
+        let known = self.book.get(key).map(|entry| &entry.name);
+        let known = known.or_else(|| self.authors.get(key).map(|author| &author.name))?;
+        (folded(known) != folded(name) && look_alike(known, name)).then(|| known.clone())
     }
 
     /// Somebody as the user sees it.
@@ -394,7 +430,7 @@ impl People {
         assert_eq!(presences.clone().count(), self.presences.len(), "each presence is found");
         assert!(presences.clone().all(|presence| self.presences.contains_key(&presence.id)), "by its id");
         assert!(self.book.len() <= limits::CHAT_PINS + 1, "{} pins", self.book.len());
-        assert!(self.names.len() <= limits::CHAT_PINS + 1, "{} names", self.names.len());
+        assert!(self.pins.len() <= LOOKS + 2, "{} looks of names", self.pins.len());
         assert_eq!(self.floors.len(), self.floors_order.len(), "each floor once");
         assert!(self.floors.len() <= limits::CHAT_PEOPLE, "{} floors", self.floors.len());
     }
@@ -417,6 +453,7 @@ impl Author {
             route: None,
             presence: None,
             name: String::new(),
+            likeness: Likeness::of(""),
             heard: now,
             flagged: None,
             told_owner: None,

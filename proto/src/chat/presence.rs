@@ -68,7 +68,7 @@ impl Room {
         if self.left {
             return Err(ChatError::Ended);
         }
-        let name = chosen_name(name).ok_or(ChatError::BadName)?;
+        let name = chosen_name(name)?;
         let before = self.myself().name;
         self.note_name(now, self.me.key, &name);
         self.me.name = name;
@@ -141,7 +141,8 @@ impl Room {
             NameNews::Known => {}
             NameNews::Pinned(entry) => self.remember(entry),
             NameNews::Conflict(pinned) => {
-                self.events.push_back(ChatEvent::NameChangedKey { name: name.to_owned(), pinned, now: key });
+                let (like, name) = (self.people.like(&pinned, name), name.to_owned());
+                self.events.push_back(ChatEvent::NameChangedKey { name, like, pinned, now: key });
             }
         }
         self.check_name(now, key, name);

@@ -10,11 +10,10 @@ pub(super) fn shown_text(raw: &str) -> String {
 }
 
 /// A name: one line without anything deceptive or invisible, without `#`, which stands between a name and its fingerprint,
-/// and without what looks like the mark of a registered name.
+/// without the mark of a registered name, and without what looks like either.
 pub(super) fn shown_name(raw: &str) -> String {
     let shown = |c: char| match c {
-        '#' => '_',
-        c if is_check_mark(c) => '_',
+        c if is_mark(c) => '_',
         c if is_deceptive(c) => char::REPLACEMENT_CHARACTER,
         c if c.is_whitespace() => ' ',
         c => c,
@@ -25,17 +24,51 @@ pub(super) fn shown_name(raw: &str) -> String {
     if name.chars().all(|c| c == char::REPLACEMENT_CHARACTER) { "nameless".to_owned() } else { name }
 }
 
-/// What makes two names one: case does not.
+/// What is the same name: case does not make another.
 pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
-/// A name that one may choose for oneself, as others will see it; `None` if they would see another.
-pub fn chosen_name(raw: &str) -> Option<String> {
+/// Why nobody may choose a name: others would see another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NameFault {
+    /// Nothing of it can be seen.
+    #[error("a name has something in it that can be seen")]
+    Empty,
+    /// Over 64 bytes.
+    #[error("a name has at most {} bytes", limits::CHAT_NAME_LENGTH)]
+    Length,
+    /// `#`, a check mark, or what looks like one.
+    #[error("a name has no {0} in it, for such marks stand behind names to tell people apart")]
+    Mark(char),
+    /// A control character, or one that changes the direction of writing.
+    #[error("a name has no {0:?} in it")]
+    Character(char),
+    /// Two spaces together, or one that is no plain space.
+    #[error("between the words of a name stands one plain space")]
+    Space,
+}
+
+/// A name that one may choose for oneself, as others will see it.
+///
+/// # Errors
+/// If they would see another.
+pub fn chosen_name(raw: &str) -> Result<String, NameFault> {
     let visible: String = raw.chars().filter(|c| !is_ignorable(*c)).collect();
     let trimmed = visible.trim();
-    let fine = !trimmed.is_empty() && trimmed.len() <= limits::CHAT_NAME_LENGTH && shown_name(trimmed) == trimmed;
-    fine.then(|| trimmed.to_owned())
+    if trimmed.chars().all(|c| c == char::REPLACEMENT_CHARACTER) {
+        return Err(NameFault::Empty);
+    }
+    if trimmed.len() > limits::CHAT_NAME_LENGTH {
+        return Err(NameFault::Length);
+    }
+    if let Some(mark) = trimmed.chars().find(|c| is_mark(*c)) {
+        return Err(NameFault::Mark(mark));
+    }
+    if let Some(wrong) = trimmed.chars().find(|c| is_deceptive(*c)) {
+        return Err(NameFault::Character(wrong));
+    }
+    if shown_name(trimmed) == trimmed { Ok(trimmed.to_owned()) } else { Err(NameFault::Space) }
 }
 
 /// Characters that show nothing wherever they stand (Unicode's `Default_Ignorable_Code_Point`, but for those that are
@@ -47,14 +80,17 @@ fn is_ignorable(c: char) -> bool {
         || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// What may be taken for `✓`.
-fn is_check_mark(c: char) -> bool {
-    matches!(c, '\u{221a}' | '\u{2611}' | '\u{2705}' | '\u{2713}' | '\u{2714}' | '\u{1f5f8}' | '\u{1f5f9}')
+/// What may be taken for `✓`, or for `#`.
+fn is_mark(c: char) -> bool {
+    let check = matches!(c, '\u{221a}' | '\u{237b}' | '\u{2611}' | '\u{2705}' | '\u{2713}' | '\u{2714}' | '\u{10102}')
+        || matches!(c, '\u{1f5f8}' | '\u{1f5f9}' | '\u{1fbb1}');
+    check || matches!(c, '#' | '\u{22d5}' | '\u{2317}' | '\u{266f}' | '\u{29e3}' | '\u{fe5f}' | '\u{ff03}')
 }
 
-/// Whether a name mixes alphabets whose letters look alike, or has letters that only exist to look like Latin ones. Names
-/// wholly of another alphabet are what most of the world uses, though some of them look like Latin ones too.
-pub(super) fn looks_like_others(name: &str) -> bool {
+/// Whether a name mixes alphabets whose letters look alike, or has letters that only exist to look like Latin ones: rooms mark no
+/// such name as registered, whatever a tracker says. Names wholly of another alphabet are what most of the world uses; whether
+/// one looks like somebody's is told by [`look_alike`](crate::likeness::look_alike).
+pub fn looks_like_others(name: &str) -> bool {
     let alphabet = |c: char| match c {
         'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => Some('L'),
         '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => Some('G'),
@@ -90,10 +126,24 @@ mod tests {
 
     #[test]
     fn a_name_of_our_own_looks_the_same_to_everybody() {
-        assert_eq!(chosen_name(" Anna B. "), Some("Anna B.".to_owned()));
-        for bad in ["", "  ", "a#b", "a\nb", "a\u{202e}", &"x".repeat(65)] {
-            assert_eq!(chosen_name(bad), None, "{bad:?}");
+        assert_eq!(chosen_name(" Anna B. "), Ok("Anna B.".to_owned()));
+        assert_eq!(chosen_name(&"x".repeat(64)), Ok("x".repeat(64)));
+        let bad = [
+            ("", NameFault::Empty),
+            (" \u{ad} ", NameFault::Empty),
+            ("\u{fffd}", NameFault::Empty),
+            ("a#b", NameFault::Mark('#')),
+            ("a＃b", NameFault::Mark('＃')),
+            ("a\nb", NameFault::Character('\n')),
+            ("a\u{202e}", NameFault::Character('\u{202e}')),
+            ("a  b", NameFault::Space),
+            ("a\u{a0}b", NameFault::Space),
+            (&"x".repeat(65), NameFault::Length),
+        ];
+        for (bad, fault) in bad {
+            assert_eq!(chosen_name(bad), Err(fault), "{bad:?}");
         }
+        assert_eq!(NameFault::Length.to_string(), "a name has at most 64 bytes");
         assert_eq!(folded("ÄNNA"), folded("änna"));
     }
 
@@ -102,14 +152,14 @@ mod tests {
         for hidden in ["a\u{200d}nna", "an\u{ad}na", "anna\u{fe0f}", "\u{3164}anna", "ann\u{e0061}a", "anna\u{2064}"] {
             assert_eq!(
                 (shown_name(hidden).as_str(), chosen_name(hidden).as_deref()),
-                ("anna", Some("anna")),
+                ("anna", Ok("anna")),
                 "{hidden:?}"
             );
         }
-        assert_eq!((shown_name("\u{200d}"), chosen_name("\u{200d}")), ("nameless".to_owned(), None));
-        for mark in ['✓', '✔', '✅', '☑', '√', '🗸', '🗹'] {
+        assert_eq!((shown_name("\u{200d}"), chosen_name("\u{200d}")), ("nameless".to_owned(), Err(NameFault::Empty)));
+        for mark in "✓✔✅☑√⍻🗸🗹🮱𐄂#＃﹟♯⋕⌗⧣".chars() {
             let name = format!("anna {mark}");
-            assert_eq!((shown_name(&name).as_str(), chosen_name(&name)), ("anna _", None));
+            assert_eq!((shown_name(&name).as_str(), chosen_name(&name)), ("anna _", Err(NameFault::Mark(mark))));
         }
     }
 

@@ -84,7 +84,14 @@ pub fn chat_room(bytes: &[u8]) {
     let now = Instant::now();
     let room = |at: usize| {
         let name = format!("p{at}");
-        let config = RoomConfig { room: ROOM, identity: identity(at), name, book: Vec::new(), wall_ms: WALL_MS };
+        let config = RoomConfig {
+            room: ROOM,
+            identity: identity(at),
+            name,
+            book: Vec::new(),
+            look_up_names: true,
+            wall_ms: WALL_MS,
+        };
         Room::new(config, [u8::try_from(at).expect("two"); 32], now).expect("a good name")
     };
     let mut world = World {

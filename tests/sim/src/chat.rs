@@ -144,6 +144,7 @@ impl ChatWorld {
             identity: identity.clone(),
             name: format!("person {at}"),
             book: Vec::new(),
+            look_up_names: true,
             wall_ms: WALL_MS + self.now / MILLISECOND,
         };
         let honest = manners == Manners::Honest;

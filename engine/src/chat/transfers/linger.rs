@@ -38,7 +38,7 @@ impl Desk {
         let described = describe(&folder.path().join("film"), session.state_folder(), &Reading::default()).unwrap();
         let (start, identity) = (Instant::now(), Identity::from_secret([1; 32]));
         let (room, name) = (InfoHash([1; 20]), "anna".to_owned());
-        let config = RoomConfig { room, identity, name, book: Vec::new(), wall_ms: 0 };
+        let config = RoomConfig { room, identity, name, book: Vec::new(), look_up_names: true, wall_ms: 0 };
         let room = Room::new(config, [1; 32], start).unwrap();
         Self { folder, session, metainfo: described.metainfo, transfers: Transfers::default(), room, start }
     }

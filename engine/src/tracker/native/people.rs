@@ -4,6 +4,7 @@ use super::catalogue::{converse, exchange, odd_answer};
 use super::wire::{Wire, refused};
 use std::time::Duration;
 use swarm_proto::announce::TrackerError;
+use swarm_proto::likeness::look_alike;
 use swarm_proto::limits::{NATIVE_FRAME_LENGTH, SIGNATURE_LENGTH};
 use swarm_proto::native::{
     Challenge, Claim, NativeUrl, Online, Person, PersonKey, PersonName, PersonQuery, Refusal, RefusalCode,
@@ -94,10 +95,10 @@ async fn who_is(tracker: &NativeUrl, query: PersonQuery) -> Result<Result<Person
     }
 }
 
-/// Whether it is an answer to this question. With that of another one a tracker could have somebody prove another name.
+/// Whether it is an answer to this question: a name is also that of whoever has one that looks like it.
 fn is_about(query: &PersonQuery, person: &Person) -> bool {
     match query {
-        PersonQuery::Name(name) => person.person.folded() == name.folded(),
+        PersonQuery::Name(name) => look_alike(person.person.as_str(), name.as_str()),
         PersonQuery::Key(key) => person.key == *key,
     }
 }

@@ -52,7 +52,14 @@ pub(super) fn at_tracker(at: usize) -> RelayPeer {
 }
 
 pub(super) fn config(at: usize, name: &str) -> RoomConfig {
-    RoomConfig { room: ROOM, identity: identity(at), name: name.into(), book: Vec::new(), wall_ms: WALL_MS }
+    RoomConfig {
+        room: ROOM,
+        identity: identity(at),
+        name: name.into(),
+        book: Vec::new(),
+        look_up_names: true,
+        wall_ms: WALL_MS,
+    }
 }
 
 impl Bench {

@@ -1,6 +1,6 @@
 //! Names that a native tracker has registered for somebody, trackers that lie about them, and crowds that use many.
 
-use super::bench::{Bench, key};
+use super::bench::{Bench, config, key};
 use crate::chat::*;
 use std::sync::Arc;
 
@@ -188,6 +188,47 @@ fn a_name_that_is_made_to_look_like_another_is_not_marked() {
     assert_eq!(seen(&bench, 0, 2).trust, Trust::FirstSeen);
     let told = bench.events[0].iter().filter_map(told).collect::<Vec<_>>();
     assert!(told.len() == 2 && !told.iter().any(|told| told.starts_with("аnna")), "{told:?}");
+}
+
+#[test]
+fn a_name_that_looks_like_a_registered_one_is_shown_as_that_of_another() {
+    let mut bench = Bench::new(0);
+    for (at, name) in ["p0", "аӏісе", "alice"].into_iter().enumerate() {
+        bench.enter_as(at, name);
+    }
+    bench.link(0, 1);
+    bench.run(5);
+    bench.rooms[0].handle_peers(bench.now, &tracker(), &[]);
+    // To a tracker both are the name of the second.
+    let of = |name: &str| if name == "p0" { NameOutcome::Nobody } else { NameOutcome::Registered(key(2)) };
+    answer(&mut bench, 0, 30, of);
+    let first = seen(&bench, 0, 1);
+    assert_eq!((first.trust, first.registered), (Trust::NameConflict, false));
+    let (owner, now) = (key(2).fingerprint(), key(1).fingerprint());
+    let told = bench.events[0].iter().filter_map(told).collect::<Vec<_>>();
+    assert_eq!(told, [format!("аӏісе is of {owner}, used by {now}")]);
+    // She comes later than he did: the pin says that she is the other, and the tracker that she is not.
+    bench.link(0, 2);
+    bench.run(5);
+    answer(&mut bench, 0, 30, of);
+    assert!(seen(&bench, 0, 2).registered && !seen(&bench, 0, 1).registered);
+}
+
+#[test]
+fn nothing_is_asked_of_a_tracker_by_those_who_do_not_want_it() {
+    let mut bench = Bench::new(1);
+    let silent = RoomConfig { look_up_names: false, ..config(1, "silent") };
+    bench.enter(silent);
+    bench.link(0, 1);
+    for at in 0..2 {
+        bench.rooms[at].handle_peers(bench.now, &tracker(), &[]);
+    }
+    bench.run(1_000);
+    let (asks, silent) = (asked(&mut bench, 0), asked(&mut bench, 1));
+    assert_eq!((asks, silent), (vec!["p0".to_owned()], Vec::new()), "who asks waits for the first answer");
+    // An answer to nothing is none.
+    bench.rooms[1].handle_name(bench.now, NameOutcome::Registered(key(9)));
+    assert!(bench.rooms[1].people().iter().all(|person| person.trust == Trust::FirstSeen && !person.registered));
 }
 
 #[test]

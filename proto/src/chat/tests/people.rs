@@ -70,7 +70,7 @@ fn a_name_belongs_to_the_first_key_and_others_are_flagged_loudly() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    let flag = ChatEvent::NameChangedKey { name: "Anna".into(), pinned: key(0), now: key(2) };
+    let flag = ChatEvent::NameChangedKey { name: "Anna".into(), like: None, pinned: key(0), now: key(2) };
     assert_eq!(flags(&bench, bob), std::slice::from_ref(&flag));
     bench.say(liar, "it is me");
     bench.rooms[liar].rename(bench.now, "Anna").unwrap();
@@ -88,6 +88,79 @@ fn a_name_belongs_to_the_first_key_and_others_are_flagged_loudly() {
 }
 
 #[test]
+fn a_name_that_looks_like_anothers_is_flagged_like_an_equal_one() {
+    let mut bench = Bench::new(0);
+    for (at, name) in ["bob", "alice", "аӏісе", "Jos\u{e9}", "jose\u{301}", "PauI", "paul"].into_iter().enumerate()
+    {
+        bench.enter_as(at, name);
+        if at > 0 {
+            bench.link(0, at);
+            bench.run(1);
+        }
+    }
+    let flags = bench.events[0].iter().filter_map(|event| match event {
+        ChatEvent::NameChangedKey { name, like, pinned, now } => Some((name.clone(), like.clone(), *pinned, *now)),
+        _ => None,
+    });
+    let flag = |name: &str, like: &str, pinned, now| (name.to_owned(), Some(like.to_owned()), key(pinned), key(now));
+    let expected = [flag("аӏісе", "alice", 1, 2), flag("jose\u{301}", "Jos\u{e9}", 3, 4), flag("paul", "PauI", 5, 6)];
+    assert_eq!(flags.collect::<Vec<_>>(), expected);
+    let seen = |bench: &Bench, who| bench.rooms[0].people().into_iter().find(|it| it.key == key(who)).unwrap();
+    let shown = format!("аӏісе#{}", &key(2).fingerprint()[..4]);
+    assert_eq!((seen(&bench, 2).name, seen(&bench, 2).trust), (shown, Trust::NameConflict));
+    assert_eq!((seen(&bench, 1).name.as_str(), seen(&bench, 1).trust), ("alice", Trust::FirstSeen));
+    // Both were compared, and are called what they are called.
+    bench.rooms[0].trust(key(5)).unwrap();
+    bench.rooms[0].trust(key(6)).unwrap();
+    let both = [5, 6].map(|who| (seen(&bench, who).name, seen(&bench, who).trust));
+    assert_eq!(both, [("PauI".to_owned(), Trust::Trusted), ("paul".to_owned(), Trust::Trusted)]);
+    // With the very same name there is one of it again: the last that was compared.
+    bench.rooms[6].rename(bench.now, "paui").unwrap();
+    bench.run(1);
+    bench.rooms[0].trust(key(6)).unwrap();
+    assert_eq!((seen(&bench, 5).trust, seen(&bench, 6).trust), (Trust::NameConflict, Trust::Trusted));
+}
+
+#[test]
+fn whoever_is_known_from_before_names_were_compared_by_looks_is_still_known() {
+    let entry = |at: usize, name: &str, trust| BookEntry { key: key(at), name: name.into(), trust };
+    let book = vec![
+        entry(1, "alice", Pinned::Blocked),
+        entry(2, "аӏісе", Pinned::FirstSeen),
+        entry(3, "AIice", Pinned::FirstSeen),
+        entry(4, "PauI", Pinned::Trusted),
+        entry(5, "paul", Pinned::Trusted),
+        entry(6, "PAUL", Pinned::Trusted),
+    ];
+    let mut bench = Bench::new(0);
+    bench.enter(RoomConfig {
+        room: ROOM,
+        identity: identity(0),
+        name: "bob".into(),
+        book,
+        look_up_names: true,
+        wall_ms: WALL_MS,
+    });
+    let names = [(2, "аӏісе"), (3, "AIice"), (4, "PauI"), (5, "paul"), (6, "PAUL"), (7, "a1ice")];
+    for (at, (_, name)) in names.into_iter().enumerate() {
+        let config = RoomConfig {
+            room: ROOM,
+            identity: identity(names[at].0),
+            name: name.into(),
+            book: vec![],
+            look_up_names: true,
+            wall_ms: WALL_MS,
+        };
+        let entered = bench.enter(config);
+        bench.link(0, entered);
+        bench.run(1);
+    }
+    let trust = |who| bench.rooms[0].people().into_iter().find(|it| it.key == key(who)).unwrap().trust;
+    assert_eq!((trust(2), trust(3), trust(7)), (Trust::FirstSeen, Trust::NameConflict, Trust::NameConflict));
+    assert_eq!((trust(4), trust(5), trust(6)), (Trust::Trusted, Trust::Trusted, Trust::NameConflict));
+}
+
+#[test]
 fn pins_are_remembered_from_one_start_to_the_next() {
     let mut bench = Bench::new(0);
     let (anna, bob) = (bench.enter_as(0, "anna"), bench.enter_as(1, "bob"));
@@ -95,8 +168,14 @@ fn pins_are_remembered_from_one_start_to_the_next() {
     bench.run(1);
     let entry = BookEntry { key: key(0), name: "anna".into(), trust: Pinned::FirstSeen };
     assert_eq!(bench.remembered[bob], [Output::Remember(entry.clone())]);
-    let config =
-        RoomConfig { room: ROOM, identity: identity(1), name: "bob".into(), book: vec![entry], wall_ms: WALL_MS };
+    let config = RoomConfig {
+        room: ROOM,
+        identity: identity(1),
+        name: "bob".into(),
+        book: vec![entry],
+        look_up_names: true,
+        wall_ms: WALL_MS,
+    };
     let again = bench.enter(RoomConfig { identity: identity(3), ..config });
     let liar = bench.enter_as(2, "anna");
     bench.link(again, liar);
@@ -132,7 +211,8 @@ fn who_is_blocked_is_neither_heard_nor_passed_on() {
 fn names_that_cannot_be_are_refused_and_strange_ones_are_shown_harmless() {
     let mut bench = Bench::line(2);
     for bad in ["", " ", "a#b", "a\u{202e}b", "a\nb"] {
-        assert_eq!(bench.rooms[0].rename(bench.now, bad), Err(ChatError::BadName), "{bad:?}");
+        let refused = bench.rooms[0].rename(bench.now, bad);
+        assert!(matches!(refused, Err(ChatError::BadName(_))), "{bad:?} {refused:?}");
     }
     // Another program may say anything.
     bench.rooms[0].me.name = "x\x1b[2J\u{202e}#".into();

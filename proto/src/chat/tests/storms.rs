@@ -163,7 +163,14 @@ fn names_that_strangers_make_up_push_out_no_friends() {
         trust: Pinned::FirstSeen,
     };
     let book: Vec<BookEntry> = (0..3_000).map(friend).collect();
-    let config = RoomConfig { room: ROOM, identity: identity(0), name: "p0".into(), book, wall_ms: WALL_MS };
+    let config = RoomConfig {
+        room: ROOM,
+        identity: identity(0),
+        name: "p0".into(),
+        book,
+        look_up_names: true,
+        wall_ms: WALL_MS,
+    };
     bench.enter(config);
     (10..14).for_each(|at| bench.rooms[0].handle_connected(bench.now, peer(at)));
     for sequence in 1..9u64 {
