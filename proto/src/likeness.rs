@@ -1,8 +1,8 @@
 //! Which names look alike.
 //!
-//! Owns what makes two names one for whoever reads them: the skeletons of Unicode's technical standard 39 and, since case tells
-//! no two names apart, one skeleton in small letters and one in capitals. The tables are those of `unicode-security`. What comes out
-//! is compared and never stored: with tables of a newer Unicode it may be another one.
+//! Owns what makes two names one for whoever reads them: the skeletons of Unicode's technical standard 39 and, since
+//! case tells no two names apart, one skeleton in small letters and one in capitals. The tables are those of
+//! `unicode-security`. What comes out is compared and never stored: with tables of a newer Unicode it may be another one.
 
 use crate::limits;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,8 @@ use unicode_security::confusable_detection::skeleton;
 /// byte costs well below a microsecond, each name a few.
 const LOOKED_AT: usize = 2 * limits::CHAT_NAME_LENGTH;
 
-/// How a name looks, in one of two ways. A hash, for some characters look like 18 others, and a tracker keeps many names.
+/// How a name looks, in one of two ways. A hash, for some characters look like 18 others, and a tracker keeps many
+/// names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Look([u8; 16]);
 
@@ -25,8 +26,8 @@ impl fmt::Debug for Look {
     }
 }
 
-/// How a name looks. Two names look alike if one of their [`looks`](Self::looks) is the same; then somebody may take one for the
-/// other. Names that are equal but for case always do.
+/// How a name looks. Two names look alike if one of their [`looks`](Self::looks) is the same; then somebody may take one
+/// for the other. Names that are equal but for case always do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Likeness {
     small: Look,
@@ -56,8 +57,8 @@ pub fn look_alike(one: &str, other: &str) -> bool {
     Likeness::of(one).is_like(&Likeness::of(other))
 }
 
-/// The name as it looks in small letters, and in capitals. Both are needed: `рау` in Cyrillic is `pay` in either, `ВОВА` is `BOBA`
-/// only in capitals, and the Greek `ν` is a `v` only in small letters.
+/// The name as it looks in small letters, and in capitals. Both are needed: `рау` in Cyrillic is `pay` in either, `ВОВА`
+/// is `BOBA` only in capitals, and the Greek `ν` is a `v` only in small letters.
 fn shapes(name: &str) -> (String, String) {
     let end = (0..=LOOKED_AT.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
     let plain = name.get(..end).unwrap_or_default().nfkc();
