@@ -350,11 +350,12 @@ impl People {
         let known = self.book.get(&key).map(|entry| entry.name.clone());
         let name = name.or(known).unwrap_or_else(|| key.fingerprint());
         if trust == Pinned::Trusted {
-            // Two whom the user has compared may be called what they are called, but not both the same.
-            let plain = folded(&name);
-            let compared = |known: &BookEntry| known.trust == Pinned::Trusted && folded(&known.name) != plain;
+            // Two whom the user has compared may be called what they are called, but not both the same; so may the user.
+            let (plain, own) = (folded(&name), self.own);
+            let sure = |known: &BookEntry| known.trust == Pinned::Trusted || known.key == own;
+            let keeps = |known: &BookEntry| sure(known) && folded(&known.name) != plain;
             let (pins, book) = (&mut self.pins, &self.book);
-            pins.give(key, &Likeness::of(&name), |other| book.get(other).is_some_and(compared));
+            pins.give(key, &Likeness::of(&name), |other| book.get(other).is_some_and(keeps));
         }
         let entry = BookEntry { key, name, trust };
         self.book.insert(key, entry.clone());

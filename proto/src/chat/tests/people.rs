@@ -114,6 +114,12 @@ fn a_name_that_looks_like_anothers_is_flagged_like_an_equal_one() {
     bench.rooms[0].trust(key(6)).unwrap();
     let both = [5, 6].map(|who| (seen(&bench, who).name, seen(&bench, who).trust));
     assert_eq!(both, [("PauI".to_owned(), Trust::Trusted), ("paul".to_owned(), Trust::Trusted)]);
+    // Whoever trusts somebody with a name that looks like the own one does not lose it.
+    bench.rooms[1].rename(bench.now, "b0b").unwrap();
+    bench.run(1);
+    assert_eq!(seen(&bench, 1).trust, Trust::NameConflict);
+    bench.rooms[0].trust(key(1)).unwrap();
+    assert_eq!((seen(&bench, 1).trust, bench.rooms[0].myself().name.as_str()), (Trust::Trusted, "bob"));
     // With the very same name there is one of it again: the last that was compared.
     bench.rooms[6].rename(bench.now, "paui").unwrap();
     bench.run(1);
