@@ -8,6 +8,7 @@ mod metainfo;
 mod names;
 #[cfg(feature = "pictures")]
 mod pictures;
+mod sending;
 mod shell;
 mod support;
 mod terminal;

@@ -62,10 +62,6 @@ pub(crate) async fn carry_out(
 
 async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
     let chat = &room.chat;
-    let done = |done: Result<(), ChatFailure>, key: PublicKey, text: &str| match done {
-        Ok(()) => Outcome::Done(format!("{} {text}", key.fingerprint())),
-        Err(error) => failed(&error),
-    };
     Some(match action {
         Action::Say(text) => failed(&say(chat, &text).await.err()?),
         Action::Call(to) => match chat.call(to).await {
@@ -81,10 +77,12 @@ async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
         },
         Action::Rename(name) => failed(&chat.rename(name).await.err()?),
         Action::Block(key) => {
-            done(chat.block(key).await, key, "is blocked: nothing of this person is shown or passed on")
+            judged(chat, key, chat.block(key).await, "is blocked: nothing of this person is shown or passed on").await
         }
-        Action::Unblock(key) => done(chat.unblock(key).await, key, "is no longer blocked"),
-        Action::Trust(key) => done(chat.trust(key).await, key, "is trusted: the name belongs to this key"),
+        Action::Unblock(key) => judged(chat, key, chat.unblock(key).await, "is no longer blocked").await,
+        Action::Trust(key) => {
+            judged(chat, key, chat.trust(key).await, "is trusted: the name belongs to this key").await
+        }
         Action::Connect(peer) => {
             let text = format!("trying {peer}");
             room.torrent.add_hosts(vec![peer.to_string()]).await;
@@ -93,6 +91,17 @@ async fn carry_out_one(room: &Room, action: Action) -> Option<Outcome> {
         // Carried out elsewhere.
         Action::Offer { .. } | Action::StopReading(_) | Action::AcceptOffer { .. } | Action::Quit => return None,
     })
+}
+
+/// What the user thinks of somebody now, by name and fingerprint.
+async fn judged(chat: &ChatHandle, key: PublicKey, done: Result<(), ChatFailure>, text: &str) -> Outcome {
+    if let Err(error) = done {
+        return failed(&error);
+    }
+    let people = chat.people().await.unwrap_or_default();
+    let name = people.iter().find(|person| person.key == key).map(|person| person.name.as_str());
+    let who = name.map_or_else(|| key.fingerprint(), |name| format!("{name} ({})", key.fingerprint()));
+    Outcome::Done(format!("{who} {text}"))
 }
 
 /// Says it as soon as nobody takes it for a flood, as when a file is piped in.
