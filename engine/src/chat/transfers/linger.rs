@@ -91,15 +91,21 @@ async fn ended(torrent: &Background) {
     timeout(PATIENCE, torrent.wait_ended()).await.expect("in time");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_broke_off_is_served_for_half_a_minute_and_then_to_nobody() {
+/// What is served, and its offer has broken off just now; whoever fetches it stays connected.
+async fn broken_off() -> (Desk, Background, (TempDir, Session, Background)) {
     let mut desk = Desk::new();
     let served = desk.sends(1).await;
     let folder = TempDir::new().unwrap();
-    let (_there, _fetch) = fetcher(&desk, &folder).await;
+    let (session, fetch) = fetcher(&desk, &folder).await;
     connected(&served, true).await;
     desk.ends(1, TransferEnd::Lost);
     desk.look(Duration::ZERO);
+    (desk, served, (folder, session, fetch))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_broke_off_is_served_for_half_a_minute_and_then_to_nobody() {
+    let (mut desk, served, _there) = broken_off().await;
     desk.look(LINGER - MOMENT);
     assert!(!served.is_ending() && served.status().stats.peers > 0 && desk.transfers.look_at().is_some());
     desk.look(LINGER);
@@ -110,13 +116,7 @@ async fn what_broke_off_is_served_for_half_a_minute_and_then_to_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_accepts_again_in_time_loses_no_connection_and_other_offers_nothing_at_all() {
-    let mut desk = Desk::new();
-    let served = desk.sends(1).await;
-    let folder = TempDir::new().unwrap();
-    let (_there, _fetch) = fetcher(&desk, &folder).await;
-    connected(&served, true).await;
-    desk.ends(1, TransferEnd::Lost);
-    desk.look(Duration::ZERO);
+    let (mut desk, served, _there) = broken_off().await;
     desk.look(LINGER / 2);
     assert_eq!(desk.sends(2).await.info_hash(), served.info_hash());
     desk.sends(3).await;
